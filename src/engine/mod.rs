@@ -1,0 +1,9 @@
+//! The machines that join policies, credentials and requests.
+
+mod compile;
+mod reply;
+mod request;
+
+pub use compile::{Entry, Filter};
+pub use reply::{Refusal, Reply};
+pub use request::{Attempt, Decision, Place, decide};

@@ -1,0 +1,98 @@
+//! Host calls that cannot panic: whatever the host answers, "nothing" is the worst of it.
+//!
+//! The SDK panics at a status that it does not expect. Each call here is made only where the host
+//! is known to answer with one that it does (headers in their own phase, properties and foreign
+//! functions anywhere).
+
+use crate::engine::Reply;
+use crate::inject::{Changes, Earlier, Mutation, RewrittenPath};
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::MapType;
+
+/// What the access log shows as `%FILTER_STATE(wasm.aigw_auth:PLAIN)%`.
+const OUTCOME: &str = "aigw_auth";
+/// The names that attempts of this request wrote: it lives as long as the downstream request, so an
+/// internal redirect does not lose it.
+const WRITTEN: &str = "aigw_auth_written";
+/// The path before and after an attempt rewrote it: gone after an internal redirect, which brings a
+/// path of its own.
+const PATH_BEFORE: &str = "aigw_auth_path_before";
+const PATH_AFTER: &str = "aigw_auth_path_after";
+
+/// Declares the filter state that has to outlive an internal redirect. To be called in
+/// `on_configure`; a second call changes nothing.
+pub(super) fn declare_filter_state() {
+    // message DeclarePropertyArguments { string name = 1; LifeSpan span = 5; }, span 1 being
+    // DownstreamRequest (Envoy, source/extensions/common/wasm/declare_property.proto).
+    let mut message = vec![0x0a];
+    message.extend(u8::try_from(WRITTEN.len()));
+    message.extend_from_slice(WRITTEN.as_bytes());
+    message.extend_from_slice(&[0x28, 0x01]);
+    // The error says that it is declared already.
+    let _ = hostcalls::call_foreign_function("declare_property", Some(&message));
+}
+
+/// The value of an attribute, if it has one.
+pub(super) fn property(path: &[String]) -> Option<Vec<u8>> {
+    hostcalls::get_property(path.iter().map(String::as_str).collect()).ok().flatten()
+}
+
+/// Whether this stream is an attempt in an upstream filter chain.
+pub(super) fn is_upstream() -> bool {
+    matches!(hostcalls::get_property(vec!["upstream", "request_attempt_count"]), Ok(Some(_)))
+}
+
+/// The headers of the request. Empty if they cannot be read.
+pub(super) fn request_headers() -> Vec<(String, Vec<u8>)> {
+    hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default()
+}
+
+/// What earlier attempts of this request did.
+pub(super) fn earlier() -> Earlier {
+    let state = |name| hostcalls::get_property(vec![name]).ok().flatten().unwrap_or_default();
+    let written = state(WRITTEN);
+    if written.is_empty() {
+        return Earlier::default();
+    }
+    let (before, after) = (state(PATH_BEFORE), state(PATH_AFTER));
+    let path = (!after.is_empty()).then_some(RewrittenPath { before, after });
+    Earlier { written, path }
+}
+
+/// Applies changes to the request, and remembers them for later attempts.
+pub(super) fn apply(changes: &Changes<'_>, earlier: &Earlier) {
+    let map = MapType::HttpRequestHeaders;
+    for mutation in &changes.mutations {
+        // In the phase of the request headers neither fails.
+        let _ = match mutation {
+            Mutation::Remove(name) => hostcalls::remove_map_value(map, name),
+            Mutation::Set(name, value) => hostcalls::set_map_value_bytes(map, name, Some(value)),
+        };
+    }
+    let written = changes.written.unwrap_or_default().as_bytes();
+    if written != earlier.written {
+        set_state(WRITTEN, written);
+    }
+    if let Some(path) = &changes.path {
+        set_state(PATH_BEFORE, &path.before);
+        set_state(PATH_AFTER, &path.after);
+    } else if earlier.path.is_some() {
+        set_state(PATH_AFTER, b"");
+    }
+}
+
+/// Tells the access log what became of the request.
+pub(super) fn set_outcome(outcome: &str) {
+    set_state(OUTCOME, outcome.as_bytes());
+}
+
+/// Answers the request in place of the provider.
+pub(super) fn reply(reply: &Reply) {
+    let headers = vec![("content-type", "application/json")];
+    let _ =
+        hostcalls::send_http_response(reply.status.into(), headers, Some(reply.body.as_bytes()));
+}
+
+fn set_state(name: &str, value: &[u8]) {
+    let _ = hostcalls::set_property(vec![name], Some(value));
+}

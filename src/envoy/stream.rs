@@ -1,0 +1,123 @@
+//! The stream context: one per attempt in an upstream chain, one per request in a listener's.
+
+use super::host;
+use super::statistics::Statistics;
+use crate::engine::{Attempt, Decision, Entry, Filter, Place, Refusal, decide};
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::Action;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+/// How many different complaints about requests one configuration logs in one worker.
+const MOST_COMPLAINTS: usize = 64;
+
+/// What the streams of one configuration share in one worker.
+pub(super) struct Shared {
+    filter: Filter,
+    statistics: Statistics,
+    complaints: RefCell<BTreeSet<String>>,
+}
+
+impl Shared {
+    pub(super) fn new(filter: Filter, statistics: Statistics) -> Self {
+        Self { filter, statistics, complaints: RefCell::default() }
+    }
+
+    /// Logs what is wrong with requests, each complaint once, so that traffic cannot fill the log.
+    fn complain(&self, complaint: String) {
+        let mut complaints = self.complaints.borrow_mut();
+        if complaints.len() < MOST_COMPLAINTS && !complaints.contains(&complaint) {
+            log::warn!("{complaint}");
+            complaints.insert(complaint);
+        }
+    }
+}
+
+/// Decides about one attempt.
+pub(super) struct Stream {
+    shared: Option<Rc<Shared>>,
+}
+
+impl Stream {
+    pub(super) fn new(shared: Option<Rc<Shared>>) -> Self {
+        Self { shared }
+    }
+}
+
+impl Context for Stream {}
+
+impl HttpContext for Stream {
+    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
+        let Some(shared) = &self.shared else {
+            // Envoy does not use a configuration that was refused.
+            host::reply(&Refusal::Internal.reply());
+            return Action::Pause;
+        };
+        let backend = host::property(shared.filter.property());
+        let headers = host::request_headers();
+        let earlier = host::earlier();
+        let attempt = Attempt {
+            place: if host::is_upstream() { Place::Upstream } else { Place::Listener },
+            backend: backend.as_deref(),
+            headers: &headers,
+            earlier: &earlier,
+        };
+        match decide(&shared.filter, &attempt) {
+            Decision::Inject(entry, changes) => {
+                host::apply(&changes, &earlier);
+                host::set_outcome(&entry.injected);
+                if let Some(counters) = shared.statistics.policy(entry.index) {
+                    counters.injected.count();
+                }
+                Action::Continue
+            }
+            Decision::Pass(changes) => {
+                host::apply(&changes, &earlier);
+                host::set_outcome("- passed");
+                Action::Continue
+            }
+            Decision::Refuse(entry, refusal) => {
+                refuse(shared, entry, refusal, &attempt);
+                Action::Pause
+            }
+        }
+    }
+}
+
+fn refuse(shared: &Shared, entry: Option<&Entry>, refusal: Refusal, attempt: &Attempt<'_>) {
+    match entry {
+        Some(entry) => {
+            host::set_outcome(&entry.refused);
+            if let Some(counters) = shared.statistics.policy(entry.index) {
+                counters.refused.count();
+            }
+        }
+        None => {
+            host::set_outcome("- refused");
+            if refusal == Refusal::UnknownBackend {
+                shared.statistics.unknown_backend.count();
+            }
+        }
+    }
+    let property = || shared.filter.property().join(".");
+    shared.complain(match (refusal, attempt.backend) {
+        (Refusal::UnknownBackend, Some(backend)) => format!(
+            "no policy targets backend \"{}\" (the value of {})",
+            String::from_utf8_lossy(backend).escape_debug(),
+            property()
+        ),
+        (Refusal::UnknownBackend, None) => {
+            format!("a request has no {}, which names its backend", property())
+        }
+        (Refusal::Misconfigured, _) => format!(
+            "the filter stands in {} chain, and position says otherwise",
+            match attempt.place {
+                Place::Upstream => "a cluster's upstream filter",
+                Place::Listener => "a listener's filter",
+            }
+        ),
+        (Refusal::Internal, _) => "the headers of a request could not be read".to_owned(),
+    });
+    host::reply(&refusal.reply());
+}

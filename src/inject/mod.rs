@@ -1,0 +1,272 @@
+//! How a credential is put on a request: a view of the request in, a list of mutations out. Nothing
+//! here touches a request, so a half-written one cannot leave.
+
+mod query;
+mod strip;
+
+use crate::credential::Credential;
+use crate::policy::ClientCredentials;
+use std::borrow::Cow;
+
+/// The pseudo-header of the path and query.
+pub const PATH: &str = ":path";
+
+/// The headers of a request, in order, with every occurrence of a name; names are in lower case.
+pub type Headers = [(String, Vec<u8>)];
+
+/// What an earlier attempt of the same request did to the headers, which all attempts share.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Earlier {
+    /// Names of headers that it wrote, with a comma between them.
+    pub written: Vec<u8>,
+    /// The path that it found, and the path that it left, if it rewrote it.
+    pub path: Option<RewrittenPath>,
+}
+
+/// A path before and after it was rewritten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RewrittenPath {
+    /// What was there.
+    pub before: Vec<u8>,
+    /// What was written.
+    pub after: Vec<u8>,
+}
+
+/// One step.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Mutation<'a> {
+    /// Remove every header of this name.
+    Remove(&'a str),
+    /// Set a header that is not there, or is there once.
+    Set(&'a str, Cow<'a, [u8]>),
+}
+
+/// What to do to a request, in order, and what to remember for later attempts.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes<'a> {
+    /// The steps.
+    pub mutations: Vec<Mutation<'a>>,
+    /// The header that this attempt writes.
+    pub written: Option<&'static str>,
+    /// The path that this attempt rewrites.
+    pub path: Option<RewrittenPath>,
+}
+
+/// Puts `credential` on a request in place of the client's own, and in place of what an earlier
+/// attempt wrote. Without a credential the request only loses what an earlier attempt wrote.
+pub fn inject<'a>(
+    headers: &'a Headers,
+    earlier: &Earlier,
+    client: ClientCredentials,
+    credential: Option<&'a Credential>,
+) -> Changes<'a> {
+    let strip = match (client, credential) {
+        (ClientCredentials::Strip, Some(_)) => true,
+        (ClientCredentials::Keep, _) | (_, None) => false,
+    };
+    let mut removed: Vec<&'a str> = Vec::new();
+    let mut changes = Changes::default();
+    let mut path = None;
+    let target = credential.map(|credential| credential.header().name());
+    for (name, value) in headers {
+        if name == PATH {
+            path = Some(value);
+            continue;
+        }
+        let remove = earlier.wrote(name)
+            || target == Some(name)
+            || (strip && strip::is_credential(name.as_bytes()));
+        if remove {
+            if !removed.contains(&name.as_str()) {
+                removed.push(name);
+            }
+        } else if strip
+            && name == strip::WEBSOCKET_PROTOCOL
+            && !removed.contains(&name.as_str())
+            && let Some(kept) = strip::websocket_protocols(headers)
+        {
+            removed.push(name);
+            if !kept.is_empty() {
+                changes.mutations.push(Mutation::Set(name, Cow::Owned(kept)));
+            }
+        }
+    }
+    // Removals come first: a header that is set afterwards has one value.
+    changes.mutations.splice(0..0, removed.into_iter().map(Mutation::Remove));
+    if let Some(path) = path {
+        rewrite(path, earlier, strip, &mut changes);
+    }
+    if let Some(credential) = credential {
+        let value = credential.value().expose().as_bytes();
+        let name = credential.header().name();
+        changes.mutations.push(Mutation::Set(name, Cow::Borrowed(value)));
+        changes.written = Some(name);
+    }
+    changes
+}
+
+/// Puts back the path that an earlier attempt found, then removes the client's credentials from it.
+fn rewrite(current: &[u8], earlier: &Earlier, strip: bool, changes: &mut Changes<'_>) {
+    let original = match &earlier.path {
+        Some(rewritten) if rewritten.after == current => &rewritten.before,
+        _ => current,
+    };
+    let stripped = if strip { query::without_credentials(original) } else { None };
+    let wanted = stripped.unwrap_or(Cow::Borrowed(original));
+    if *wanted != *original {
+        changes.path = Some(RewrittenPath { before: original.to_owned(), after: wanted.to_vec() });
+    }
+    if *wanted != *current {
+        changes.mutations.push(Mutation::Set(PATH, Cow::Owned(wanted.into_owned())));
+    }
+}
+
+impl Earlier {
+    fn wrote(&self, name: &str) -> bool {
+        !self.written.is_empty()
+            && self.written.split(|b| *b == b',').any(|written| written == name.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credential::Secret;
+
+    fn headers(pairs: &[(&str, &str)]) -> Vec<(String, Vec<u8>)> {
+        pairs.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect()
+    }
+
+    fn secret(text: &str) -> Secret {
+        Secret::line(text).unwrap()
+    }
+
+    /// What Envoy does with the mutations: a set header has one value, at the end if it is new.
+    fn apply(headers: &Headers, changes: &Changes<'_>) -> Vec<(String, String)> {
+        let mut map: Vec<(String, Vec<u8>)> = headers.to_vec();
+        for mutation in &changes.mutations {
+            match mutation {
+                Mutation::Remove(name) => map.retain(|(n, _)| n != name),
+                Mutation::Set(name, value) => match map.iter_mut().find(|(n, _)| n == name) {
+                    Some((_, old)) => *old = value.to_vec(),
+                    None => map.push(((*name).to_owned(), value.to_vec())),
+                },
+            }
+        }
+        map.into_iter().map(|(n, v)| (n, String::from_utf8(v).unwrap())).collect()
+    }
+
+    fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
+        list.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn every_credential_of_the_client_is_replaced_by_one_of_ours() {
+        let credential = Credential::x_api_key(secret("ours"));
+        let request = headers(&[
+            (":path", "/v1/messages?key=k&beta=true"),
+            ("x-api-key", "theirs"),
+            ("accept", "*/*"),
+            ("authorization", "Bearer theirs"),
+            ("x-api-key", "theirs again"),
+            ("x-aigw-api-key", "theirs"),
+        ]);
+        let changes =
+            inject(&request, &Earlier::default(), ClientCredentials::Strip, Some(&credential));
+        assert_eq!(
+            apply(&request, &changes),
+            pairs(&[(":path", "/v1/messages?beta=true"), ("accept", "*/*"), ("x-api-key", "ours")])
+        );
+        assert_eq!(changes.written, Some("x-api-key"));
+    }
+
+    #[test]
+    fn keep_replaces_the_written_header_and_nothing_else() {
+        let credential = Credential::bearer(&secret("ours"));
+        let request = headers(&[
+            (":path", "/?key=k"),
+            ("authorization", "Basic a"),
+            ("authorization", "Basic b"),
+            ("x-api-key", "theirs"),
+        ]);
+        let changes =
+            inject(&request, &Earlier::default(), ClientCredentials::Keep, Some(&credential));
+        assert_eq!(
+            apply(&request, &changes),
+            pairs(&[
+                (":path", "/?key=k"),
+                ("x-api-key", "theirs"),
+                ("authorization", "Bearer ours")
+            ])
+        );
+        assert_eq!(changes.path, None);
+    }
+
+    #[test]
+    fn a_later_attempt_removes_what_an_earlier_one_wrote_under_keep_and_allow_too() {
+        let earlier = Earlier { written: b"authorization".to_vec(), path: None };
+        let request = headers(&[(":path", "/"), ("authorization", "Bearer A"), ("x-api-key", "k")]);
+        let second = Credential::api_key(secret("B"));
+        let changes = inject(&request, &earlier, ClientCredentials::Keep, Some(&second));
+        assert_eq!(
+            apply(&request, &changes),
+            pairs(&[(":path", "/"), ("x-api-key", "k"), ("api-key", "B")])
+        );
+        let changes = inject(&request, &earlier, ClientCredentials::Strip, None);
+        assert_eq!(apply(&request, &changes), pairs(&[(":path", "/"), ("x-api-key", "k")]));
+        assert_eq!(changes.written, None);
+    }
+
+    #[test]
+    fn a_later_attempt_puts_the_path_back_unless_somebody_else_changed_it() {
+        let path = RewrittenPath { before: b"/a?key=k&b".to_vec(), after: b"/a?b".to_vec() };
+        let earlier = Earlier { written: b"authorization".to_vec(), path: Some(path.clone()) };
+        let request = headers(&[(":path", "/a?b")]);
+        let changes = inject(&request, &earlier, ClientCredentials::Strip, None);
+        assert_eq!(apply(&request, &changes), pairs(&[(":path", "/a?key=k&b")]));
+        assert_eq!(changes.path, None);
+        // The next one strips it again and remembers the same original.
+        let credential = Credential::bearer(&secret("ours"));
+        let changes = inject(&request, &earlier, ClientCredentials::Strip, Some(&credential));
+        assert_eq!(changes.path, Some(path));
+        assert_eq!(apply(&request, &changes)[0].1, "/a?b");
+        let request = headers(&[(":path", "/other")]);
+        let changes = inject(&request, &earlier, ClientCredentials::Strip, None);
+        assert_eq!(changes.mutations, []);
+    }
+
+    #[test]
+    fn only_the_keys_in_websocket_protocols_go() {
+        let credential = Credential::bearer(&secret("ours"));
+        let request = headers(&[
+            (":path", "/v1/realtime"),
+            ("sec-websocket-protocol", "realtime, openai-insecure-api-key.sk-1"),
+            ("sec-websocket-protocol", "OpenAI-Insecure-API-Key.sk-2,openai-beta.realtime-v1"),
+        ]);
+        let changes =
+            inject(&request, &Earlier::default(), ClientCredentials::Strip, Some(&credential));
+        assert_eq!(
+            apply(&request, &changes)[1..],
+            pairs(&[
+                ("sec-websocket-protocol", "realtime, openai-beta.realtime-v1"),
+                ("authorization", "Bearer ours")
+            ])
+        );
+        let only = headers(&[("sec-websocket-protocol", "openai-insecure-api-key.sk-1")]);
+        let changes =
+            inject(&only, &Earlier::default(), ClientCredentials::Strip, Some(&credential));
+        assert_eq!(apply(&only, &changes), pairs(&[("authorization", "Bearer ours")]));
+    }
+
+    #[test]
+    fn a_request_without_credentials_gets_exactly_one_header() {
+        let credential = Credential::bearer(&secret("ours"));
+        let request = headers(&[(":method", "GET"), (":path", "/v1/models?limit=2&after=a%20b")]);
+        let changes =
+            inject(&request, &Earlier::default(), ClientCredentials::Strip, Some(&credential));
+        assert_eq!(
+            changes.mutations,
+            [Mutation::Set("authorization", Cow::Borrowed(b"Bearer ours"))]
+        );
+    }
+}

@@ -1,0 +1,76 @@
+//! What a policy may say and this version cannot do yet.
+
+use super::aws::AwsSource;
+use super::azure::AzureSource;
+use super::gcp::GcpSource;
+use super::load::Config;
+use super::manifest::{Credentials, Policy};
+use super::problem::{Problem, Report};
+use super::secrets::SecretSource;
+
+impl Config {
+    /// One line for everything in the policies that this version cannot do yet. The filter refuses
+    /// a configuration that has any: a policy that does nothing would let requests go out without
+    /// their credential.
+    pub fn not_yet(&self) -> Vec<Problem> {
+        let report = Report::default();
+        for policy in &self.policies {
+            let subject = &policy.subject;
+            match policy.credentials {
+                Credentials::Aws(_) | Credentials::Azure(_) | Credentials::Gcp(_) => report.error(
+                    subject,
+                    "spec.type",
+                    format!("this version cannot obtain {} yet", policy.kind),
+                ),
+                _ if policy.secrets().iter().any(|s| matches!(s, SecretSource::File(_))) => report
+                    .error(
+                        subject,
+                        "",
+                        "this version cannot read secrets from secrets.mountPath yet",
+                    ),
+                _ => {}
+            }
+            if policy.credential_override.is_some() {
+                report.error(
+                    subject,
+                    "spec.credentialOverride",
+                    "this version cannot take a credential from the request yet",
+                );
+            }
+        }
+        report.into_problems()
+    }
+}
+
+impl Policy {
+    /// The policy has no credential that could be put on a request.
+    pub(crate) fn without_credential(&self) -> Problem {
+        let report = Report::default();
+        report.error(&self.subject, "", "its credential is not at hand");
+        report.into_problems().remove(0)
+    }
+
+    /// Every secret that the policy refers to.
+    pub fn secrets(&self) -> Vec<&SecretSource> {
+        match &self.credentials {
+            Credentials::ApiKey(key)
+            | Credentials::AnthropicApiKey(key)
+            | Credentials::AzureApiKey(key) => vec![key],
+            Credentials::Aws(aws) => match &aws.source {
+                AwsSource::File { file, .. } => vec![file],
+                AwsSource::Oidc { exchange, .. } => exchange.secrets(),
+                AwsSource::DefaultChain => Vec::new(),
+            },
+            Credentials::Azure(azure) => match &azure.source {
+                AzureSource::ClientSecret(secret) => vec![secret],
+                AzureSource::Oidc(exchange) => exchange.secrets(),
+                AzureSource::Identity(_) => Vec::new(),
+            },
+            Credentials::Gcp(gcp) => match &gcp.source {
+                GcpSource::File(file) => vec![file],
+                GcpSource::Federation(federation) => federation.exchange.secrets(),
+                GcpSource::ApplicationDefault => Vec::new(),
+            },
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Our own settings of a single policy, under `policies: {<namespace>/<name>: {...}}`: what the
+//! manifest has no field for, and must not get one for, to stay valid for the upstream's CRD.
+
+use super::cursor::{Fields, Place};
+use super::rules;
+use std::collections::BTreeMap;
+
+/// Whose identity an `AzureCredentials` policy uses, in place of a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AzureIdentity {
+    /// A federated token of the platform
+    /// (<https://learn.microsoft.com/entra/workload-id/workload-identity-federation>).
+    Workload,
+    /// The managed identity of the machine
+    /// (<https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/overview>).
+    Managed(ManagedIdentity),
+}
+
+/// Which of the machine's managed identities.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ManagedIdentity {
+    /// The system-assigned one.
+    System,
+    /// A user-assigned one, by client id.
+    ClientId(String),
+    /// A user-assigned one, by object id.
+    ObjectId(String),
+    /// A user-assigned one, by Azure resource id.
+    ResourceId(String),
+}
+
+/// Our own settings of one policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicySettings {
+    /// Whose identity an `AzureCredentials` policy uses.
+    pub azure_identity: Option<AzureIdentity>,
+}
+
+/// Reads `policies`.
+pub(crate) fn policies(fields: &mut Fields<'_, '_>) -> BTreeMap<(String, String), PolicySettings> {
+    let mut policies = BTreeMap::new();
+    for (key, value, place) in fields.entries("policies") {
+        let name = policy_name(key, &place);
+        let Some(mut fields) = Fields::of(value, place) else { continue };
+        let settings = PolicySettings { azure_identity: azure_identity(&mut fields) };
+        fields.finish();
+        if let Some(name) = name {
+            policies.insert(name, settings);
+        }
+    }
+    policies
+}
+
+fn policy_name(key: &str, place: &Place<'_>) -> Option<(String, String)> {
+    let name = key
+        .split_once('/')
+        .filter(|(namespace, name)| rules::dns_label(namespace) && rules::dns_subdomain(name));
+    if name.is_none() {
+        place.error("must name a policy: <namespace>/<name>");
+    }
+    name.map(|(namespace, name)| (namespace.to_owned(), name.to_owned()))
+}
+
+#[derive(Clone, Copy)]
+enum Word {
+    None,
+    Workload,
+    Managed,
+}
+
+fn azure_identity(fields: &mut Fields<'_, '_>) -> Option<AzureIdentity> {
+    let words = [("WorkloadIdentity", Word::Workload), ("ManagedIdentity", Word::Managed)];
+    let word = fields.choice("azureIdentity", words, Word::None);
+    let managed = fields.object("managedIdentity").map(|fields| {
+        let place = fields.place().clone();
+        (managed_identity(fields), place)
+    });
+    match (word, managed) {
+        (Word::Managed, Some((identity, _))) => Some(AzureIdentity::Managed(identity)),
+        (Word::Managed, None) => Some(AzureIdentity::Managed(ManagedIdentity::System)),
+        (_, Some((_, place))) => {
+            place.error("needs azureIdentity: ManagedIdentity");
+            None
+        }
+        (Word::Workload, None) => Some(AzureIdentity::Workload),
+        (Word::None, None) => None,
+    }
+}
+
+fn managed_identity(mut fields: Fields<'_, '_>) -> ManagedIdentity {
+    let mut given = Vec::new();
+    for (name, identity) in [
+        ("clientID", ManagedIdentity::ClientId as fn(String) -> ManagedIdentity),
+        ("objectID", ManagedIdentity::ObjectId),
+        ("resourceID", ManagedIdentity::ResourceId),
+    ] {
+        let Some((text, place)) = fields.text(name) else { continue };
+        if text.is_empty() || text.chars().any(char::is_control) {
+            place.error("must not be empty");
+        }
+        given.push(identity(text.to_owned()));
+    }
+    let place = fields.place().clone();
+    fields.finish();
+    if given.len() > 1 {
+        place.error("At most one of clientID, objectID or resourceID may be specified");
+    }
+    given.pop().unwrap_or(ManagedIdentity::System)
+}

@@ -1,0 +1,209 @@
+//! From the bytes of a plugin configuration to a [`Config`].
+
+use super::backend::Backends;
+use super::cursor::{Fields, Place};
+use super::manifest::{Credentials, Policy, policy};
+use super::problem::{Problem, Report, Severity, Subject};
+use super::protobuf::decode_struct;
+use super::resources::{BACKEND_SECURITY_POLICY, Resources};
+use super::secrets::{Environment, SecretSource, SecretStore};
+use super::settings::{Settings, settings};
+use super::tree::Tree;
+use std::collections::{BTreeMap, BTreeSet};
+
+const NO_POLICY: &str = "must hold at least one BackendSecurityPolicy";
+
+/// A configuration that can be used.
+#[derive(Debug)]
+pub struct Config {
+    /// The filter's own settings.
+    pub settings: Settings,
+    /// The policies, each target of which has no other.
+    pub policies: Vec<Policy>,
+    /// Which policy a backend has, as an index of `policies`.
+    pub backends: Backends,
+}
+
+/// A [`Config`], and what is doubtful about it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Problems that are no errors.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads a plugin configuration as Envoy hands it over: JSON (the text of a
+/// `google.protobuf.StringValue`), or a serialised `google.protobuf.Struct`.
+///
+/// # Errors
+///
+/// Every problem, if one of them is an error.
+pub fn parse(bytes: &[u8], environment: &Environment<'_>) -> Result<Loaded, Vec<Problem>> {
+    let problem = |field: &str, message: String| {
+        let report = Report::default();
+        report.setting(field, message);
+        report.into_problems()
+    };
+    if bytes.trim_ascii().is_empty() {
+        return Err(problem("resources", NO_POLICY.to_owned()));
+    }
+    let tree = match serde_json::from_slice::<Tree>(bytes) {
+        Ok(tree) => tree,
+        // A Struct begins with a line feed, which is white space to JSON: only the whole tells.
+        Err(error) => match decode_struct(bytes) {
+            Ok(tree) => tree,
+            Err(_) => return Err(problem("", json_message(&error))),
+        },
+    };
+    load(&tree, environment)
+}
+
+/// What is wrong with a JSON text, without a word of it.
+fn json_message(error: &serde_json::Error) -> String {
+    use serde_json::error::Category;
+    let what = match error.classify() {
+        Category::Eof => "it ends too early",
+        _ if error.to_string().starts_with("recursion") => "it is nested too deeply",
+        _ => "syntax error",
+    };
+    format!(
+        "the configuration is neither JSON nor a google.protobuf.Struct: {what} at line {} column {}",
+        error.line(),
+        error.column()
+    )
+}
+
+/// Reads a plugin configuration that has been parsed.
+///
+/// # Errors
+///
+/// Every problem, if one of them is an error.
+pub fn load(tree: &Tree, environment: &Environment<'_>) -> Result<Loaded, Vec<Problem>> {
+    let report = Report::default();
+    let config = config(tree, environment, &report);
+    let mut said = BTreeSet::new();
+    let mut problems = report.into_problems();
+    problems.retain(|problem| said.insert(problem.to_string()));
+    match config {
+        Some(config) if problems.iter().all(|p| p.severity == Severity::Warning) => {
+            Ok(Loaded { config, warnings: problems })
+        }
+        _ => Err(problems),
+    }
+}
+
+fn config(tree: &Tree, environment: &Environment<'_>, report: &Report) -> Option<Config> {
+    let top = Place::top(report, Subject::settings());
+    let mut fields = Fields::of(tree, top.clone())?;
+    let place = top.field("resources");
+    let resources = match fields.get("resources") {
+        Some((tree, place)) => Resources::sort(tree, &place),
+        None => Resources::default(),
+    };
+    let settings = settings(&mut fields);
+    fields.finish();
+
+    if resources.policies.is_empty() {
+        place.error(NO_POLICY);
+    }
+    let found = resources.policies.len();
+    let secrets = SecretStore::new(resources.secrets, &settings.secrets, environment);
+    let policies: Vec<Policy> = resources
+        .policies
+        .into_iter()
+        .filter_map(|(resource, version)| {
+            policy(resource, version, &secrets, &settings, environment)
+        })
+        .collect();
+    drop(secrets);
+
+    unique_names(&policies, report);
+    let targets = unique_targets(&policies, report);
+    settings_fit(&settings, &policies, report);
+    let backends = Backends::index(&targets, &settings.backend_names);
+    (policies.len() == found).then_some(Config { settings, policies, backends })
+}
+
+/// No two policies may have one name.
+fn unique_names(policies: &[Policy], report: &Report) {
+    let mut names = BTreeSet::new();
+    for policy in policies {
+        if !names.insert(&policy.id) {
+            report.error(&policy.subject, "", "occurs twice in resources");
+        }
+    }
+}
+
+/// No two policies may have one target. Gives every target with its policy.
+fn unique_targets(
+    policies: &[Policy],
+    report: &Report,
+) -> Vec<(super::backend::BackendName, usize)> {
+    let mut owners: BTreeMap<String, usize> = BTreeMap::new();
+    let mut targets = Vec::new();
+    for (index, policy) in policies.iter().enumerate() {
+        for (number, target) in policy.targets.iter().enumerate() {
+            let owner = *owners.entry(target.to_string()).or_insert(index);
+            if owner == index {
+                targets.push((target.clone(), index));
+            } else if let Some(first) = policies.get(owner) {
+                report.error(
+                    &policy.subject,
+                    &format!("spec.targetRefs[{number}]"),
+                    format!(
+                        "multiple BackendSecurityPolicies found for {target}: [{}, {}]",
+                        first.id, policy.id
+                    ),
+                );
+            }
+        }
+    }
+    targets
+}
+
+/// Settings about policies and backends have to be about some that exist.
+fn settings_fit(settings: &Settings, policies: &[Policy], report: &Report) {
+    for ((namespace, name), own) in &settings.policies {
+        let field = format!("policies.{namespace}/{name}");
+        match policies.iter().find(|policy| policy.id == format!("{namespace}/{name}")) {
+            None => report.setting(
+                &field,
+                format!("there is no {BACKEND_SECURITY_POLICY} {namespace}/{name}"),
+            ),
+            Some(policy)
+                if own.azure_identity.is_some()
+                    && !matches!(policy.credentials, Credentials::Azure(_)) =>
+            {
+                report.setting(
+                    &format!("{field}.azureIdentity"),
+                    format!("{} is not of type AzureCredentials", policy.subject),
+                );
+            }
+            Some(_) => {}
+        }
+    }
+    let known = |backend| policies.iter().any(|policy| policy.targets.contains(backend));
+    for (attribute, backend) in &settings.backend_names {
+        if !known(backend) {
+            let field = format!("backend.names.{}", super::problem::quote(attribute));
+            report.setting_warning(&field, format!("no policy targets {backend}"));
+        }
+    }
+    for (backend, _) in &settings.backend_hosts {
+        if !known(backend) {
+            report.setting_warning("backend.hosts", format!("no policy targets {backend}"));
+        }
+    }
+    let mut files = policies.iter().filter(|policy| needs_files(policy));
+    if let (Some(policy), None) = (files.next(), &settings.files_cluster) {
+        report.setting(
+            "files.cluster",
+            format!("must be set: {} has a secret under secrets.mountPath", policy.subject),
+        );
+    }
+}
+
+fn needs_files(policy: &Policy) -> bool {
+    policy.secrets().into_iter().any(|source| matches!(source, SecretSource::File(_)))
+}

@@ -1,0 +1,385 @@
+//! `BackendSecurityPolicy`, field by field, with the rules and messages of the upstream's CRD
+//! (<https://aigateway.envoyproxy.io/docs/api/>).
+
+use super::aws::{self, AwsCredentials};
+use super::azure::{self, AzureCredentials};
+use super::backend::{AI_SERVICE_BACKEND, BackendName, INFERENCE_POOL};
+use super::cursor::{Fields, Place, unsupported};
+use super::gcp::{self, GcpCredentials};
+use super::identity::PolicySettings;
+use super::problem::Subject;
+use super::resources::{AI_GATEWAY_GROUP, ApiVersion, Resource};
+use super::rules;
+use super::secrets::{Environment, Form, SecretKey, SecretSource, SecretStore, Variable};
+use super::settings::Settings;
+
+const INFERENCE_GROUP: &str = "inference.networking.k8s.io";
+const MOST_TARGETS: usize = 16;
+/// The key of a Secret under which all three kinds of API keys are.
+const API_KEY: SecretKey = SecretKey { name: "apiKey", form: Form::Line };
+
+/// The types of a policy, with the field that each needs.
+const TYPES: [(&str, &str); 6] = [
+    ("APIKey", "apiKey"),
+    ("AWSCredentials", "awsCredentials"),
+    ("AzureAPIKey", "azureAPIKey"),
+    ("AzureCredentials", "azureCredentials"),
+    ("GCPCredentials", "gcpCredentials"),
+    ("AnthropicAPIKey", "anthropicAPIKey"),
+];
+
+/// The credential that a policy gives.
+#[derive(Debug)]
+pub enum Credentials {
+    /// `APIKey`.
+    ApiKey(SecretSource),
+    /// `AnthropicAPIKey`.
+    AnthropicApiKey(SecretSource),
+    /// `AzureAPIKey`.
+    AzureApiKey(SecretSource),
+    /// `AWSCredentials`.
+    Aws(AwsCredentials),
+    /// `AzureCredentials`.
+    Azure(AzureCredentials),
+    /// `GCPCredentials`.
+    Gcp(GcpCredentials),
+}
+
+/// Where a credential of a single request is taken from.
+#[derive(Debug)]
+pub struct CredentialOverride {
+    /// The place.
+    pub from: OverrideSource,
+    /// Whether the policy's own credential is used where there is none.
+    pub fallback_to_configured: bool,
+}
+
+/// See [`CredentialOverride`].
+#[derive(Debug)]
+pub enum OverrideSource {
+    /// A request header, or for AWS a prefix of three; `None` is the default of the type.
+    RequestHeader(Option<String>),
+    /// Dynamic metadata; no key is the default of the type.
+    DynamicMetadata {
+        /// The metadata namespace.
+        namespace: String,
+        /// The key in it.
+        key: Option<String>,
+    },
+}
+
+/// A policy, checked, with its secrets resolved.
+#[derive(Debug)]
+pub struct Policy {
+    /// `<namespace>/<name>`, as logs and statistics call it.
+    pub id: String,
+    /// The value of `spec.type`.
+    pub kind: &'static str,
+    /// The backends it is for.
+    pub targets: Vec<BackendName>,
+    /// What it gives them.
+    pub credentials: Credentials,
+    /// Where a credential of a single request is taken from.
+    pub credential_override: Option<CredentialOverride>,
+    /// What problems that are found later call it.
+    pub(crate) subject: Subject,
+}
+
+/// What reading a policy needs besides its own fields.
+pub(crate) struct Reader<'a, 'r, 's> {
+    pub(crate) secrets: &'a SecretStore<'r, 's>,
+    pub(crate) settings: &'s Settings,
+    pub(crate) environment: &'s Environment<'s>,
+    pub(crate) namespace: String,
+    pub(crate) own: PolicySettings,
+}
+
+impl Reader<'_, '_, '_> {
+    /// Reads a reference to a Secret in a required field.
+    pub(crate) fn secret(
+        &self,
+        fields: &mut Fields<'_, '_>,
+        name: &'static str,
+        key: SecretKey,
+    ) -> Option<SecretSource> {
+        let place = fields.place().field(name);
+        if !fields.has(name) {
+            fields.get(name);
+            place.error("Required value");
+            return None;
+        }
+        let (secret_name, namespace) = secret_reference(fields.object(name)?)?;
+        let namespace = namespace.unwrap_or_else(|| self.namespace.clone());
+        self.secrets.resolve(&place, &namespace, &secret_name, key)
+    }
+
+    /// Notes an error if there is nowhere to make callouts to. `why` says what the policy does.
+    pub(crate) fn needs_egress(&self, place: &Place<'_>, why: &str) {
+        let egress = &self.settings.egress;
+        if egress.cluster.is_none() && egress.clusters.is_empty() {
+            place
+                .report()
+                .setting("egress.cluster", format!("must be set: {} {why}", place.subject()));
+        }
+    }
+
+    /// Whether each of the variables is set to something, as far as can be told from here.
+    pub(crate) fn in_environment(&self, variables: &[&str]) -> bool {
+        variables.iter().all(|name| match (self.environment)(name) {
+            Variable::Set(text) => !text.is_empty(),
+            Variable::Unset => false,
+            Variable::Unknown => true,
+        })
+    }
+
+    /// Reads a required name that becomes a part of a host or a path.
+    pub(crate) fn cloud_name(
+        &self,
+        fields: &mut Fields<'_, '_>,
+        name: &'static str,
+    ) -> Option<String> {
+        let (text, place) = fields.filled(name)?;
+        if !rules::cloud_name(text) {
+            place.error(rules::NOT_A_CLOUD_NAME);
+            return None;
+        }
+        Some(text.to_owned())
+    }
+}
+
+/// `secretRef` of the Gateway API: the name, and the namespace if it is given.
+fn secret_reference(mut fields: Fields<'_, '_>) -> Option<(String, Option<String>)> {
+    let place = fields.place().field("name");
+    let name = match fields.text("name") {
+        Some((text, place)) if !text.is_empty() && !rules::path_part(text) => {
+            place.error(rules::NOT_A_PATH_PART);
+            None
+        }
+        Some((text, _)) if !text.is_empty() => Some(text.to_owned()),
+        None if fields.has("name") => None,
+        _ => {
+            place.error("must not be empty");
+            None
+        }
+    };
+    let namespace = fields.text("namespace").map(|(text, place)| {
+        if !rules::dns_label(text) {
+            place.error(rules::NOT_A_LABEL);
+        }
+        text.to_owned()
+    });
+    if let Some((group, place)) = fields.text("group")
+        && !group.is_empty()
+    {
+        place.error("must be empty: the core API group");
+    }
+    if let Some((kind, place)) = fields.text("kind")
+        && kind != "Secret"
+    {
+        place.error(unsupported(kind, ["Secret"].into_iter()));
+    }
+    fields.finish();
+    Some((name?, namespace))
+}
+
+/// Reads one policy. `None` if that fails, with the reasons in the report.
+pub(crate) fn policy<'s>(
+    resource: Resource<'_, '_>,
+    version: ApiVersion,
+    secrets: &SecretStore<'_, 's>,
+    settings: &'s Settings,
+    environment: &'s Environment<'s>,
+) -> Option<Policy> {
+    let Resource { namespace, name, mut fields } = resource;
+    let subject = fields.place().subject().clone();
+    let own = settings.policies.get(&(namespace.clone(), name.clone())).cloned();
+    let reader = Reader {
+        secrets,
+        settings,
+        environment,
+        namespace: namespace.clone(),
+        own: own.unwrap_or_default(),
+    };
+    let top = fields.place().field("spec");
+    let mut spec = match fields.get("spec") {
+        Some((tree, place)) => Fields::of(tree, place)?,
+        None => Fields::none(top),
+    };
+    fields.finish();
+    let targets = targets(&mut spec, &namespace);
+    let kind = kind(&mut spec);
+    let credentials = credentials(&mut spec, kind, &reader);
+    let credential_override = match version {
+        ApiVersion::V1Beta1 => spec.object("credentialOverride").map(credential_override),
+        ApiVersion::V1Alpha1 => None,
+    };
+    spec.finish();
+    Some(Policy {
+        id: format!("{namespace}/{name}"),
+        kind: kind?,
+        targets: targets?,
+        credentials: credentials?,
+        credential_override: match credential_override {
+            Some(read) => Some(read?),
+            None => None,
+        },
+        subject,
+    })
+}
+
+/// `spec.targetRefs`, each a Gateway API `LocalPolicyTargetReference`.
+fn targets(spec: &mut Fields<'_, '_>, namespace: &str) -> Option<Vec<BackendName>> {
+    let place = spec.place().field("targetRefs");
+    let references = spec.list("targetRefs");
+    if references.is_empty() {
+        place.warning("is empty: no backend gets this credential");
+    }
+    if references.len() > MOST_TARGETS {
+        place.error(format!(
+            "Too many: {}: must have at most {MOST_TARGETS} items",
+            references.len()
+        ));
+    }
+    let mut only_backends = true;
+    let mut targets = Vec::new();
+    for (tree, place) in references {
+        let mut reference = Fields::of(tree, place)?;
+        let group = match reference.text("group") {
+            Some((text, place)) => {
+                if !rules::api_group(text) {
+                    place.error(rules::NOT_A_SUBDOMAIN);
+                }
+                Some(text)
+            }
+            None => {
+                if !reference.has("group") {
+                    reference.place().field("group").error("Required value");
+                }
+                None
+            }
+        };
+        let kind = reference.filled("kind").map(|(text, place)| {
+            if !rules::kind(text) {
+                place.error("must be the name of a kind");
+            }
+            text
+        });
+        let name = reference.filled("name").map(|(text, place)| {
+            if !rules::path_part(text) {
+                place.error(rules::NOT_A_PATH_PART);
+            }
+            text
+        });
+        reference.finish();
+        let (Some(group), Some(kind), Some(name)) = (group, kind, name) else { continue };
+        if [(AI_GATEWAY_GROUP, AI_SERVICE_BACKEND), (INFERENCE_GROUP, INFERENCE_POOL)]
+            .contains(&(group, kind))
+        {
+            targets.push(BackendName {
+                kind: kind.to_owned(),
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            });
+        } else {
+            only_backends = false;
+        }
+    }
+    if !only_backends {
+        place.error("targetRefs must reference AIServiceBackend or InferencePool resources");
+    }
+    Some(targets)
+}
+
+/// `spec.type`, and that only its own field is set.
+fn kind(spec: &mut Fields<'_, '_>) -> Option<&'static str> {
+    let place = spec.place().field("type");
+    let word = match spec.text("type") {
+        Some((word, _)) => word,
+        None if spec.has("type") => return None,
+        None => "",
+    };
+    let Some((kind, field)) = TYPES.into_iter().find(|(kind, _)| *kind == word) else {
+        place.error(unsupported(word, TYPES.iter().map(|(kind, _)| *kind)));
+        return None;
+    };
+    if TYPES.iter().any(|(_, other)| spec.has(other) != (*other == field)) {
+        spec.place().error(format!("When type is {kind}, only {field} field should be set"));
+        return None;
+    }
+    Some(kind)
+}
+
+/// The field that belongs to the type. Fields of other types are read as well, so that everything
+/// that is wrong is said at once.
+fn credentials(
+    spec: &mut Fields<'_, '_>,
+    kind: Option<&str>,
+    reader: &Reader<'_, '_, '_>,
+) -> Option<Credentials> {
+    let mut found = None;
+    for (name, field) in TYPES {
+        let Some(fields) = spec.object(field) else { continue };
+        let credentials = match name {
+            "APIKey" => api_key(fields, reader).map(Credentials::ApiKey),
+            "AnthropicAPIKey" => api_key(fields, reader).map(Credentials::AnthropicApiKey),
+            "AzureAPIKey" => api_key(fields, reader).map(Credentials::AzureApiKey),
+            "AWSCredentials" => aws::read(fields, reader).map(Credentials::Aws),
+            "AzureCredentials" => azure::read(fields, reader).map(Credentials::Azure),
+            _ => gcp::read(fields, reader).map(Credentials::Gcp),
+        };
+        if kind == Some(name) {
+            found = credentials;
+        }
+    }
+    found
+}
+
+fn api_key(mut fields: Fields<'_, '_>, reader: &Reader<'_, '_, '_>) -> Option<SecretSource> {
+    let key = reader.secret(&mut fields, "secretRef", API_KEY);
+    fields.finish();
+    key
+}
+
+fn credential_override(mut fields: Fields<'_, '_>) -> Option<CredentialOverride> {
+    let place = fields.place().clone();
+    let header = fields.object("fromRequestHeaders").map(from_request_headers);
+    let metadata = fields.object("fromDynamicMetadata").map(from_dynamic_metadata);
+    fields.finish();
+    match (header, metadata) {
+        (Some(read), None) | (None, Some(read)) => read,
+        _ => {
+            place.error(
+                "Exactly one of fromRequestHeaders or fromDynamicMetadata must be specified",
+            );
+            None
+        }
+    }
+}
+
+fn from_request_headers(mut fields: Fields<'_, '_>) -> Option<CredentialOverride> {
+    let header = fields.text("header").map(|(text, place)| (text.to_owned(), place));
+    if let Some((name, place)) = &header {
+        check_header_name(name, place);
+    }
+    let fallback_to_configured = fields.boolean("fallbackToConfigured").unwrap_or(true);
+    fields.finish();
+    let from = OverrideSource::RequestHeader(header.map(|(name, _)| name.to_ascii_lowercase()));
+    Some(CredentialOverride { from, fallback_to_configured })
+}
+
+/// A field name of HTTP (RFC 9110 section 5.1).
+fn check_header_name(name: &str, place: &Place<'_>) {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if !name.bytes().all(token) {
+        place.error("must be the name of a header");
+    }
+}
+
+fn from_dynamic_metadata(mut fields: Fields<'_, '_>) -> Option<CredentialOverride> {
+    let namespace = fields.filled("namespace").map(|(text, _)| text.to_owned());
+    let key = fields.text("key").map(|(text, _)| text.to_owned()).filter(|key| !key.is_empty());
+    let fallback_to_configured = fields.boolean("fallbackToConfigured").unwrap_or(true);
+    fields.finish();
+    let from = OverrideSource::DynamicMetadata { namespace: namespace?, key };
+    Some(CredentialOverride { from, fallback_to_configured })
+}

@@ -1,0 +1,36 @@
+//! What the user wrote, checked: a plugin configuration becomes a [`Config`] with one policy per
+//! backend, or a list of everything that is wrong with it.
+
+mod aws;
+mod azure;
+mod backend;
+mod capability;
+mod cursor;
+mod gcp;
+mod identity;
+mod load;
+mod manifest;
+mod oidc;
+mod problem;
+mod protobuf;
+mod resources;
+mod rules;
+mod secrets;
+mod settings;
+mod shape;
+mod tree;
+mod url;
+
+pub use aws::{AwsCredentials, AwsSource};
+pub use azure::{AzureCredentials, AzureSource};
+pub use backend::{BackendName, Backends};
+pub use gcp::{Federation, GcpCredentials, GcpSource};
+pub use identity::{AzureIdentity, ManagedIdentity, PolicySettings};
+pub use load::{Config, Loaded, load, parse};
+pub use manifest::{CredentialOverride, Credentials, OverrideSource, Policy};
+pub use oidc::{OidcClientId, OidcExchange};
+pub use problem::{Problem, Severity};
+pub use secrets::{Environment, EnvironmentSecret, SecretSettings, SecretSource, Variable};
+pub use settings::{ClientCredentials, Egress, Position, Settings, UnmatchedBackend};
+pub use tree::Tree;
+pub use url::{Endpoint, EndpointError, Scheme};
