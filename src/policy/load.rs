@@ -1,8 +1,8 @@
 //! From the bytes of a plugin configuration to a [`Config`].
 
-use super::backend::Backends;
+use super::backend::{BackendName, Backends};
 use super::cursor::{Fields, Place};
-use super::manifest::{Credentials, Policy, policy};
+use super::manifest::{AZURE_CREDENTIALS, Outline, Policy, policy};
 use super::problem::{Problem, Report, Severity, Subject};
 use super::protobuf::decode_struct;
 use super::resources::{BACKEND_SECURITY_POLICY, Resources};
@@ -104,29 +104,27 @@ fn config(tree: &Tree, environment: &Environment<'_>, report: &Report) -> Option
     let settings = settings(&mut fields);
     fields.finish();
 
-    if resources.policies.is_empty() {
+    if !resources.any_policy {
         place.error(NO_POLICY);
     }
-    let found = resources.policies.len();
     let secrets = SecretStore::new(resources.secrets, &settings.secrets, environment);
-    let policies: Vec<Policy> = resources
+    let outlines: Vec<Outline> = resources
         .policies
         .into_iter()
-        .filter_map(|(resource, version)| {
-            policy(resource, version, &secrets, &settings, environment)
-        })
+        .map(|(resource, version)| policy(resource, version, &secrets, &settings, environment))
         .collect();
     drop(secrets);
 
-    unique_names(&policies, report);
-    let targets = unique_targets(&policies, report);
-    settings_fit(&settings, &policies, report);
+    unique_names(&outlines, report);
+    let targets = unique_targets(&outlines, report);
+    settings_fit(&settings, &outlines, report);
     let backends = Backends::index(&targets, &settings.backend_names);
-    (policies.len() == found).then_some(Config { settings, policies, backends })
+    let policies: Option<Vec<Policy>> = outlines.into_iter().map(|o| o.policy).collect();
+    Some(Config { settings, policies: policies?, backends })
 }
 
 /// No two policies may have one name.
-fn unique_names(policies: &[Policy], report: &Report) {
+fn unique_names(policies: &[Outline], report: &Report) {
     let mut names = BTreeSet::new();
     for policy in policies {
         if !names.insert(&policy.id) {
@@ -136,10 +134,7 @@ fn unique_names(policies: &[Policy], report: &Report) {
 }
 
 /// No two policies may have one target. Gives every target with its policy.
-fn unique_targets(
-    policies: &[Policy],
-    report: &Report,
-) -> Vec<(super::backend::BackendName, usize)> {
+fn unique_targets(policies: &[Outline], report: &Report) -> Vec<(BackendName, usize)> {
     let mut owners: BTreeMap<String, usize> = BTreeMap::new();
     let mut targets = Vec::new();
     for (index, policy) in policies.iter().enumerate() {
@@ -163,7 +158,7 @@ fn unique_targets(
 }
 
 /// Settings about policies and backends have to be about some that exist.
-fn settings_fit(settings: &Settings, policies: &[Policy], report: &Report) {
+fn settings_fit(settings: &Settings, policies: &[Outline], report: &Report) {
     for ((namespace, name), own) in &settings.policies {
         let field = format!("policies.{namespace}/{name}");
         match policies.iter().find(|policy| policy.id == format!("{namespace}/{name}")) {
@@ -173,11 +168,11 @@ fn settings_fit(settings: &Settings, policies: &[Policy], report: &Report) {
             ),
             Some(policy)
                 if own.azure_identity.is_some()
-                    && !matches!(policy.credentials, Credentials::Azure(_)) =>
+                    && policy.kind.is_some_and(|kind| kind != AZURE_CREDENTIALS) =>
             {
                 report.setting(
                     &format!("{field}.azureIdentity"),
-                    format!("{} is not of type AzureCredentials", policy.subject),
+                    format!("{} is not of type {AZURE_CREDENTIALS}", policy.subject),
                 );
             }
             Some(_) => {}
@@ -195,7 +190,8 @@ fn settings_fit(settings: &Settings, policies: &[Policy], report: &Report) {
             report.setting_warning("backend.hosts", format!("no policy targets {backend}"));
         }
     }
-    let mut files = policies.iter().filter(|policy| needs_files(policy));
+    let mut files =
+        policies.iter().filter(|outline| outline.policy.as_ref().is_some_and(needs_files));
     if let (Some(policy), None) = (files.next(), &settings.files_cluster) {
         report.setting(
             "files.cluster",

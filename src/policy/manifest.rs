@@ -18,12 +18,14 @@ const MOST_TARGETS: usize = 16;
 /// The key of a Secret under which all three kinds of API keys are.
 const API_KEY: SecretKey = SecretKey { name: "apiKey", form: Form::Line };
 
+/// The type that our own setting `azureIdentity` belongs to.
+pub(crate) const AZURE_CREDENTIALS: &str = "AzureCredentials";
 /// The types of a policy, with the field that each needs.
 const TYPES: [(&str, &str); 6] = [
     ("APIKey", "apiKey"),
     ("AWSCredentials", "awsCredentials"),
     ("AzureAPIKey", "azureAPIKey"),
-    ("AzureCredentials", "azureCredentials"),
+    (AZURE_CREDENTIALS, "azureCredentials"),
     ("GCPCredentials", "gcpCredentials"),
     ("AnthropicAPIKey", "anthropicAPIKey"),
 ];
@@ -182,14 +184,24 @@ fn secret_reference(mut fields: Fields<'_, '_>) -> Option<(String, Option<String
     Some((name?, namespace))
 }
 
-/// Reads one policy. `None` if that fails, with the reasons in the report.
+/// What is known of a policy even if something is wrong with it.
+pub(crate) struct Outline {
+    pub(crate) id: String,
+    pub(crate) subject: Subject,
+    pub(crate) targets: Vec<BackendName>,
+    pub(crate) kind: Option<&'static str>,
+    /// The policy. `None` if it cannot be used, with the reasons in the report.
+    pub(crate) policy: Option<Policy>,
+}
+
+/// Reads one policy.
 pub(crate) fn policy<'s>(
     resource: Resource<'_, '_>,
     version: ApiVersion,
     secrets: &SecretStore<'_, 's>,
     settings: &'s Settings,
     environment: &'s Environment<'s>,
-) -> Option<Policy> {
+) -> Outline {
     let Resource { namespace, name, mut fields } = resource;
     let subject = fields.place().subject().clone();
     let own = settings.policies.get(&(namespace.clone(), name.clone())).cloned();
@@ -201,11 +213,15 @@ pub(crate) fn policy<'s>(
         own: own.unwrap_or_default(),
     };
     let top = fields.place().field("spec");
-    let mut spec = match fields.get("spec") {
-        Some((tree, place)) => Fields::of(tree, place)?,
-        None => Fields::none(top),
+    let spec = match fields.get("spec") {
+        Some((tree, place)) => Fields::of(tree, place),
+        None => Some(Fields::none(top)),
     };
     fields.finish();
+    let id = format!("{namespace}/{name}");
+    let Some(mut spec) = spec else {
+        return Outline { id, subject, targets: Vec::new(), kind: None, policy: None };
+    };
     let targets = targets(&mut spec, &namespace);
     let kind = kind(&mut spec);
     let credentials = credentials(&mut spec, kind, &reader);
@@ -214,21 +230,23 @@ pub(crate) fn policy<'s>(
         ApiVersion::V1Alpha1 => None,
     };
     spec.finish();
-    Some(Policy {
-        id: format!("{namespace}/{name}"),
-        kind: kind?,
-        targets: targets?,
-        credentials: credentials?,
-        credential_override: match credential_override {
-            Some(read) => Some(read?),
-            None => None,
-        },
-        subject,
-    })
+    let policy = match (kind, credentials, credential_override) {
+        // An override that is there and cannot be used.
+        (_, _, Some(None)) | (None, _, _) | (_, None, _) => None,
+        (Some(kind), Some(credentials), credential_override) => Some(Policy {
+            id: id.clone(),
+            kind,
+            targets: targets.clone(),
+            credentials,
+            credential_override: credential_override.flatten(),
+            subject: subject.clone(),
+        }),
+    };
+    Outline { id, subject, targets, kind, policy }
 }
 
 /// `spec.targetRefs`, each a Gateway API `LocalPolicyTargetReference`.
-fn targets(spec: &mut Fields<'_, '_>, namespace: &str) -> Option<Vec<BackendName>> {
+fn targets(spec: &mut Fields<'_, '_>, namespace: &str) -> Vec<BackendName> {
     let place = spec.place().field("targetRefs");
     let references = spec.list("targetRefs");
     if references.is_empty() {
@@ -243,7 +261,7 @@ fn targets(spec: &mut Fields<'_, '_>, namespace: &str) -> Option<Vec<BackendName
     let mut only_backends = true;
     let mut targets = Vec::new();
     for (tree, place) in references {
-        let mut reference = Fields::of(tree, place)?;
+        let Some(mut reference) = Fields::of(tree, place) else { continue };
         let group = match reference.text("group") {
             Some((text, place)) => {
                 if !rules::api_group(text) {
@@ -287,7 +305,7 @@ fn targets(spec: &mut Fields<'_, '_>, namespace: &str) -> Option<Vec<BackendName
     if !only_backends {
         place.error("targetRefs must reference AIServiceBackend or InferencePool resources");
     }
-    Some(targets)
+    targets
 }
 
 /// `spec.type`, and that only its own field is set.
@@ -324,7 +342,7 @@ fn credentials(
             "AnthropicAPIKey" => api_key(fields, reader).map(Credentials::AnthropicApiKey),
             "AzureAPIKey" => api_key(fields, reader).map(Credentials::AzureApiKey),
             "AWSCredentials" => aws::read(fields, reader).map(Credentials::Aws),
-            "AzureCredentials" => azure::read(fields, reader).map(Credentials::Azure),
+            AZURE_CREDENTIALS => azure::read(fields, reader).map(Credentials::Azure),
             _ => gcp::read(fields, reader).map(Credentials::Gcp),
         };
         if kind == Some(name) {

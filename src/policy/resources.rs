@@ -34,6 +34,8 @@ pub(crate) struct Resource<'t, 'r> {
 pub(crate) struct Resources<'t, 'r> {
     pub(crate) policies: Vec<(Resource<'t, 'r>, ApiVersion)>,
     pub(crate) secrets: Vec<Resource<'t, 'r>>,
+    /// Whether there was a policy at all, be it one that cannot be read.
+    pub(crate) any_policy: bool,
 }
 
 impl<'t, 'r> Resources<'t, 'r> {
@@ -67,6 +69,7 @@ impl<'t, 'r> Resources<'t, 'r> {
                 }
             }
             BACKEND_SECURITY_POLICY => {
+                self.any_policy = true;
                 let version = match api_version.strip_prefix(AI_GATEWAY_GROUP) {
                     Some("/v1beta1") => ApiVersion::V1Beta1,
                     Some("/v1alpha1") => ApiVersion::V1Alpha1,
