@@ -63,3 +63,102 @@ pub fn decide<'a>(filter: &'a Filter, attempt: &Attempt<'a>) -> Decision<'a> {
         (None, UnmatchedBackend::Deny) => Decision::Refuse(None, Refusal::UnknownBackend),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Variable, parse};
+    use serde_json::{Value, json};
+
+    fn filter(settings: &Value) -> Filter {
+        let mut configuration = settings.clone();
+        configuration["resources"] = json!([
+            {
+                "apiVersion": "aigateway.envoyproxy.io/v1beta1",
+                "kind": "BackendSecurityPolicy",
+                "metadata": {"name": "p"},
+                "spec": {
+                    "type": "APIKey",
+                    "targetRefs": [
+                        {"group": "aigateway.envoyproxy.io", "kind": "AIServiceBackend", "name": "a"}
+                    ],
+                    "apiKey": {"secretRef": {"name": "s"}},
+                },
+            },
+            {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"},
+             "stringData": {"apiKey": "ours"}},
+        ]);
+        let loaded = parse(configuration.to_string().as_bytes(), &|_| Variable::Unset).unwrap();
+        Filter::new(loaded.config).unwrap()
+    }
+
+    fn outcome(filter: &Filter, place: Place, backend: Option<&str>, headers: &Headers) -> String {
+        let attempt = Attempt {
+            place,
+            backend: backend.map(str::as_bytes),
+            headers,
+            earlier: &Earlier::default(),
+        };
+        match decide(filter, &attempt) {
+            Decision::Inject(entry, changes) => {
+                assert_eq!(changes.written, Some("authorization"));
+                format!("inject {}", entry.id)
+            }
+            Decision::Pass(changes) => {
+                assert_eq!(changes, Changes::default());
+                "pass".to_owned()
+            }
+            Decision::Refuse(entry, refusal) => {
+                format!("refuse {} {refusal:?}", entry.map_or("-", |entry| entry.id.as_str()))
+            }
+        }
+    }
+
+    fn headers() -> Vec<(String, Vec<u8>)> {
+        vec![(":path".to_owned(), b"/".to_vec()), ("cookie".to_owned(), b"a".to_vec())]
+    }
+
+    #[test]
+    fn a_backend_gets_the_credential_of_its_policy_and_others_are_refused() {
+        let filter = filter(&json!({}));
+        let outcome = |backend| outcome(&filter, Place::Upstream, backend, &headers());
+        assert_eq!(outcome(Some("a")), "inject default/p");
+        assert_eq!(outcome(Some("b")), "refuse - UnknownBackend");
+        assert_eq!(outcome(Some("")), "refuse - UnknownBackend");
+        assert_eq!(outcome(None), "refuse - UnknownBackend");
+    }
+
+    #[test]
+    fn allow_lets_other_backends_pass_unchanged() {
+        let filter = filter(&json!({"unmatchedBackend": "Allow"}));
+        assert_eq!(outcome(&filter, Place::Upstream, Some("b"), &headers()), "pass");
+        assert_eq!(outcome(&filter, Place::Upstream, None, &headers()), "pass");
+    }
+
+    #[test]
+    fn the_wrong_position_is_refused_whatever_the_backend() {
+        for (settings, wrong, right) in [
+            (json!({"unmatchedBackend": "Allow"}), Place::Listener, Place::Upstream),
+            (
+                json!({"position": "Listener", "unmatchedBackend": "Allow"}),
+                Place::Upstream,
+                Place::Listener,
+            ),
+        ] {
+            let filter = filter(&settings);
+            let outcome = |place, backend| outcome(&filter, place, Some(backend), &headers());
+            assert_eq!(outcome(wrong, "a"), "refuse default/p Misconfigured");
+            assert_eq!(outcome(wrong, "b"), "refuse - Misconfigured");
+            assert_eq!(outcome(right, "a"), "inject default/p");
+        }
+    }
+
+    #[test]
+    fn a_request_whose_headers_cannot_be_read_is_stopped() {
+        let filter = filter(&json!({"unmatchedBackend": "Allow"}));
+        for backend in ["a", "b"] {
+            let refused = outcome(&filter, Place::Upstream, Some(backend), &[]);
+            assert!(refused.ends_with("Internal"), "{refused}");
+        }
+    }
+}

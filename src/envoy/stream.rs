@@ -6,7 +6,6 @@ use crate::engine::{Attempt, Decision, Entry, Filter, Place, Refusal, decide};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
 /// How many different complaints about requests one configuration logs in one worker.
@@ -16,7 +15,7 @@ const MOST_COMPLAINTS: usize = 64;
 pub(super) struct Shared {
     filter: Filter,
     statistics: Statistics,
-    complaints: RefCell<BTreeSet<String>>,
+    complaints: RefCell<Vec<String>>,
 }
 
 impl Shared {
@@ -29,7 +28,7 @@ impl Shared {
         let mut complaints = self.complaints.borrow_mut();
         if complaints.len() < MOST_COMPLAINTS && !complaints.contains(&complaint) {
             log::warn!("{complaint}");
-            complaints.insert(complaint);
+            complaints.push(complaint);
         }
     }
 }

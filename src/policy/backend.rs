@@ -1,7 +1,7 @@
 //! Backends: how they are named, and which policy each has.
 
+use super::index::Index;
 use super::rules;
-use std::collections::HashMap;
 use std::fmt;
 
 /// The kind that a backend has when none is given.
@@ -63,29 +63,33 @@ impl fmt::Display for BackendName {
 /// From the value of the attribute that names the backend to the policy of that backend.
 #[derive(Debug, Default)]
 pub struct Backends {
-    by_attribute: HashMap<Vec<u8>, Option<usize>>,
+    by_attribute: Index,
 }
 
 impl Backends {
     /// Indexes `targets`, each with the number of its policy. `names` says which attribute values
     /// mean which backend; they come before the backends' own names.
     pub(crate) fn index(targets: &[(BackendName, usize)], names: &[(String, BackendName)]) -> Self {
-        let mut by_attribute = HashMap::new();
+        let mut by_attribute = Index::default();
         for (target, policy) in targets {
             for spelling in target.spellings() {
-                by_attribute.insert(spelling.into_bytes(), Some(*policy));
+                by_attribute.set(&spelling, *policy);
             }
         }
         for (attribute, backend) in names {
-            let policy = targets.iter().find(|(target, _)| target == backend).map(|(_, p)| *p);
-            by_attribute.insert(attribute.clone().into_bytes(), policy);
+            match targets.iter().find(|(target, _)| target == backend) {
+                Some((_, policy)) => {
+                    by_attribute.set(attribute, *policy);
+                }
+                None => by_attribute.remove(attribute),
+            }
         }
         Self { by_attribute }
     }
 
     /// The number of the policy for an attribute value.
     pub(crate) fn policy(&self, attribute: &[u8]) -> Option<usize> {
-        self.by_attribute.get(attribute).copied().flatten()
+        self.by_attribute.get(attribute)
     }
 }
 

@@ -1,10 +1,10 @@
 //! Reading an object field by field: every field is asked for by name, and what nobody asked for is
 //! an error, so a typing error cannot turn off a policy.
 
+use super::index::Index;
 use super::problem::{Report, Subject, quote};
 use super::rules;
 use super::tree::Tree;
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// A place in a configuration: an object to report about, and the path of a field in it.
@@ -64,7 +64,7 @@ impl<'r> Place<'r> {
 pub(crate) struct Fields<'t, 'r> {
     entries: &'t [(String, Tree)],
     place: Place<'r>,
-    asked: BTreeSet<&'static str>,
+    asked: Vec<&'static str>,
 }
 
 impl<'t, 'r> Fields<'t, 'r> {
@@ -74,27 +74,27 @@ impl<'t, 'r> Fields<'t, 'r> {
             place.error(format!("must be an object, not {}", tree.kind()));
             return None;
         };
-        let mut seen = BTreeSet::new();
+        let mut seen = Index::default();
         for (name, _) in entries {
-            if !seen.insert(name.as_str()) {
+            if seen.set(name, 0).is_some() {
                 place.field(name).error("occurs twice");
             }
         }
-        Some(Self { entries, place, asked: BTreeSet::new() })
+        Some(Self { entries, place, asked: Vec::new() })
     }
 
     /// Reads an object a second time under another name; what was wrong with its form was said
     /// the first time.
     pub(crate) fn reread(tree: &'t Tree, place: Place<'r>) -> Option<Self> {
         match tree {
-            Tree::Map(entries) => Some(Self { entries, place, asked: BTreeSet::new() }),
+            Tree::Map(entries) => Some(Self { entries, place, asked: Vec::new() }),
             _ => None,
         }
     }
 
     /// An object without fields, standing for one that is absent.
     pub(crate) fn none(place: Place<'r>) -> Self {
-        Self { entries: &[], place, asked: BTreeSet::new() }
+        Self { entries: &[], place, asked: Vec::new() }
     }
 
     /// Where this object is.
@@ -104,7 +104,7 @@ impl<'t, 'r> Fields<'t, 'r> {
 
     /// The value of a field, `null` being the same as absent.
     pub(crate) fn get(&mut self, name: &'static str) -> Option<(&'t Tree, Place<'r>)> {
-        self.asked.insert(name);
+        self.asked.push(name);
         let (_, value) = self.entries.iter().find(|(key, _)| key == name)?;
         match value {
             Tree::Null => None,
@@ -128,7 +128,7 @@ impl<'t, 'r> Fields<'t, 'r> {
     pub(crate) fn filled(&mut self, name: &'static str) -> Option<(&'t str, Place<'r>)> {
         let place = self.place.field(name);
         if !self.has(name) {
-            self.asked.insert(name);
+            self.asked.push(name);
             place.error(too_short(&place));
             return None;
         }
@@ -213,7 +213,7 @@ impl<'t, 'r> Fields<'t, 'r> {
     /// Every field that nobody asked for is an error.
     pub(crate) fn finish(self) {
         for (name, _) in self.entries {
-            if !self.asked.contains(name.as_str()) {
+            if !self.asked.contains(&name.as_str()) {
                 self.place.field(name).error("unknown field");
             }
         }

@@ -3,7 +3,6 @@
 
 use super::cursor::{Fields, Place};
 use super::rules;
-use std::collections::BTreeMap;
 
 /// Whose identity an `AzureCredentials` policy uses, in place of a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,28 +36,28 @@ pub struct PolicySettings {
 }
 
 /// Reads `policies`.
-pub(crate) fn policies(fields: &mut Fields<'_, '_>) -> BTreeMap<(String, String), PolicySettings> {
-    let mut policies = BTreeMap::new();
+pub(crate) fn policies(fields: &mut Fields<'_, '_>) -> Vec<(String, PolicySettings)> {
+    let mut policies = Vec::new();
     for (key, value, place) in fields.entries("policies") {
         let name = policy_name(key, &place);
         let Some(mut fields) = Fields::of(value, place) else { continue };
         let settings = PolicySettings { azure_identity: azure_identity(&mut fields) };
         fields.finish();
         if let Some(name) = name {
-            policies.insert(name, settings);
+            policies.push((name, settings));
         }
     }
     policies
 }
 
-fn policy_name(key: &str, place: &Place<'_>) -> Option<(String, String)> {
+fn policy_name(key: &str, place: &Place<'_>) -> Option<String> {
     let name = key
         .split_once('/')
         .filter(|(namespace, name)| rules::dns_label(namespace) && rules::dns_subdomain(name));
     if name.is_none() {
         place.error("must name a policy: <namespace>/<name>");
     }
-    name.map(|(namespace, name)| (namespace.to_owned(), name.to_owned()))
+    name.map(|_| key.to_owned())
 }
 
 #[derive(Clone, Copy)]

@@ -2,6 +2,7 @@
 
 use super::backend::{BackendName, Backends};
 use super::cursor::{Fields, Place};
+use super::index::Index;
 use super::manifest::{AZURE_CREDENTIALS, Outline, Policy, policy};
 use super::problem::{Problem, Report, Severity, Subject};
 use super::protobuf::decode_struct;
@@ -9,7 +10,6 @@ use super::resources::{BACKEND_SECURITY_POLICY, Resources};
 use super::secrets::{Environment, SecretSource, SecretStore};
 use super::settings::{Settings, settings};
 use super::tree::Tree;
-use std::collections::{BTreeMap, BTreeSet};
 
 const NO_POLICY: &str = "must hold at least one BackendSecurityPolicy";
 
@@ -82,9 +82,9 @@ fn json_message(error: &serde_json::Error) -> String {
 pub fn load(tree: &Tree, environment: &Environment<'_>) -> Result<Loaded, Vec<Problem>> {
     let report = Report::default();
     let config = config(tree, environment, &report);
-    let mut said = BTreeSet::new();
+    let mut said = Index::default();
     let mut problems = report.into_problems();
-    problems.retain(|problem| said.insert(problem.to_string()));
+    problems.retain(|problem| said.set(&problem.to_string(), 0).is_none());
     match config {
         Some(config) if problems.iter().all(|p| p.severity == Severity::Warning) => {
             Ok(Loaded { config, warnings: problems })
@@ -125,9 +125,9 @@ fn config(tree: &Tree, environment: &Environment<'_>, report: &Report) -> Option
 
 /// No two policies may have one name.
 fn unique_names(policies: &[Outline], report: &Report) {
-    let mut names = BTreeSet::new();
+    let mut names = Index::default();
     for policy in policies {
-        if !names.insert(&policy.id) {
+        if names.set(&policy.id, 0).is_some() {
             report.error(&policy.subject, "", "occurs twice in resources");
         }
     }
@@ -135,11 +135,11 @@ fn unique_names(policies: &[Outline], report: &Report) {
 
 /// No two policies may have one target. Gives every target with its policy.
 fn unique_targets(policies: &[Outline], report: &Report) -> Vec<(BackendName, usize)> {
-    let mut owners: BTreeMap<String, usize> = BTreeMap::new();
+    let mut owners = Index::default();
     let mut targets = Vec::new();
     for (index, policy) in policies.iter().enumerate() {
         for (number, target) in policy.targets.iter().enumerate() {
-            let owner = *owners.entry(target.to_string()).or_insert(index);
+            let owner = owners.set_first(&target.to_string(), index);
             if owner == index {
                 targets.push((target.clone(), index));
             } else if let Some(first) = policies.get(owner) {
@@ -159,13 +159,12 @@ fn unique_targets(policies: &[Outline], report: &Report) -> Vec<(BackendName, us
 
 /// Settings about policies and backends have to be about some that exist.
 fn settings_fit(settings: &Settings, policies: &[Outline], report: &Report) {
-    for ((namespace, name), own) in &settings.policies {
-        let field = format!("policies.{namespace}/{name}");
-        match policies.iter().find(|policy| policy.id == format!("{namespace}/{name}")) {
-            None => report.setting(
-                &field,
-                format!("there is no {BACKEND_SECURITY_POLICY} {namespace}/{name}"),
-            ),
+    for (id, own) in &settings.policies {
+        let field = format!("policies.{id}");
+        match policies.iter().find(|policy| policy.id == *id) {
+            None => {
+                report.setting(&field, format!("there is no {BACKEND_SECURITY_POLICY} {id}"));
+            }
             Some(policy)
                 if own.azure_identity.is_some()
                     && policy.kind.is_some_and(|kind| kind != AZURE_CREDENTIALS) =>

@@ -204,13 +204,14 @@ pub(crate) fn policy<'s>(
 ) -> Outline {
     let Resource { namespace, name, mut fields } = resource;
     let subject = fields.place().subject().clone();
-    let own = settings.policies.get(&(namespace.clone(), name.clone())).cloned();
+    let id = format!("{namespace}/{name}");
+    let own = settings.policies.iter().find(|(policy, _)| *policy == id);
     let reader = Reader {
         secrets,
         settings,
         environment,
         namespace: namespace.clone(),
-        own: own.unwrap_or_default(),
+        own: own.map_or_else(PolicySettings::default, |(_, own)| own.clone()),
     };
     let top = fields.place().field("spec");
     let spec = match fields.get("spec") {
@@ -218,7 +219,6 @@ pub(crate) fn policy<'s>(
         None => Some(Fields::none(top)),
     };
     fields.finish();
-    let id = format!("{namespace}/{name}");
     let Some(mut spec) = spec else {
         return Outline { id, subject, targets: Vec::new(), kind: None, policy: None };
     };

@@ -8,6 +8,7 @@ mod capability;
 mod cursor;
 mod gcp;
 mod identity;
+mod index;
 mod load;
 mod manifest;
 mod oidc;

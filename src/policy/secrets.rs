@@ -2,12 +2,12 @@
 
 use super::backend::DEFAULT_NAMESPACE;
 use super::cursor::{Fields, Place, text};
+use super::index::Index;
 use super::resources::Resource;
 use super::rules;
 use crate::credential::{Secret, SecretError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use std::collections::BTreeMap;
 
 /// A variable of the environment.
 pub enum Variable {
@@ -141,6 +141,9 @@ fn environment_secret(tree: &super::tree::Tree, place: Place<'_>) -> Option<Envi
     })
 }
 
+/// The values of a Secret, by key.
+type Object<'r> = Vec<(String, Value<'r>)>;
+
 /// One value of a Secret, and where it stands.
 struct Value<'r> {
     content: Content,
@@ -157,7 +160,9 @@ enum Content {
 
 /// Answers references to secrets.
 pub(crate) struct SecretStore<'r, 's> {
-    objects: BTreeMap<(String, String), BTreeMap<String, Value<'r>>>,
+    /// From `<namespace>/<name>` to a number of `objects`.
+    index: Index,
+    objects: Vec<Object<'r>>,
     settings: &'s SecretSettings,
     environment: &'s Environment<'s>,
 }
@@ -169,25 +174,27 @@ impl<'r, 's> SecretStore<'r, 's> {
         settings: &'s SecretSettings,
         environment: &'s Environment<'s>,
     ) -> Self {
-        let mut objects = BTreeMap::new();
+        let mut index = Index::default();
+        let mut objects: Vec<Object<'r>> = Vec::new();
         for Resource { namespace, name, mut fields } in secrets {
             let place = fields.place().clone();
-            let mut values = BTreeMap::new();
-            for (key, value, place) in fields.entries("data") {
-                let content = text(value, &place).map_or(Content::Broken, |t| decode(t, &place));
-                values.insert(key.to_owned(), Value { content, place });
-            }
-            // The API server lets stringData win over data.
+            let mut values = Object::new();
+            // The first is found first: the API server lets stringData win over data.
             for (key, value, place) in fields.entries("stringData") {
                 let content = text(value, &place)
                     .map_or(Content::Broken, |text| Content::Text(text.to_owned()));
-                values.insert(key.to_owned(), Value { content, place });
+                values.push((key.to_owned(), Value { content, place }));
             }
-            if objects.insert((namespace, name), values).is_some() {
+            for (key, value, place) in fields.entries("data") {
+                let content = text(value, &place).map_or(Content::Broken, |t| decode(t, &place));
+                values.push((key.to_owned(), Value { content, place }));
+            }
+            if index.set(&format!("{namespace}/{name}"), objects.len()).is_some() {
                 place.error("occurs twice in resources");
             }
+            objects.push(values);
         }
-        Self { objects, settings, environment }
+        Self { index, objects, settings, environment }
     }
 
     /// What answers a reference, made at `place`, to `key` of the Secret `namespace/name`.
@@ -198,8 +205,12 @@ impl<'r, 's> SecretStore<'r, 's> {
         name: &str,
         key: SecretKey,
     ) -> Option<SecretSource> {
-        let object = self.objects.get(&(namespace.to_owned(), name.to_owned()));
-        if let Some(value) = object.and_then(|values| values.get(key.name)) {
+        let object = self
+            .index
+            .get(format!("{namespace}/{name}").as_bytes())
+            .and_then(|number| self.objects.get(number));
+        let value = object.and_then(|values| values.iter().find(|(name, _)| name == key.name));
+        if let Some((_, value)) = value {
             let checked = match &value.content {
                 Content::Text(text) => key.check(text).map_err(|error| error.to_string()),
                 Content::Binary => Err("must be UTF-8 text".to_owned()),

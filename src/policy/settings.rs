@@ -5,7 +5,6 @@ use super::cursor::{Fields, Place, text};
 use super::identity::{PolicySettings, policies};
 use super::rules;
 use super::secrets::{SecretSettings, secret_settings};
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -44,7 +43,7 @@ pub struct Egress {
     /// Another cluster for `http://` endpoints.
     pub plaintext_cluster: Option<String>,
     /// From a host, without its port, to a cluster of its own.
-    pub clusters: BTreeMap<String, String>,
+    pub clusters: Vec<(String, String)>,
     /// Hosts that may be called over `http://`.
     pub plaintext_hosts: Vec<String>,
     /// How long one call may take.
@@ -74,8 +73,8 @@ pub struct Settings {
     pub unmatched_backend: UnmatchedBackend,
     /// How long a request waits for the first credential.
     pub credential_wait: Duration,
-    /// Our own settings of single policies, by `(namespace, name)`.
-    pub policies: BTreeMap<(String, String), PolicySettings>,
+    /// Our own settings of single policies, by `<namespace>/<name>`.
+    pub policies: Vec<(String, PolicySettings)>,
 }
 
 /// Reads every setting but `resources`, which the caller has to have asked for.
