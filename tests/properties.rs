@@ -1,0 +1,251 @@
+//! For any request: no credential of the client survives, and nothing else changes, byte for byte.
+
+#![cfg(test)]
+
+use aigw_auth::credential::{Credential, Secret};
+use aigw_auth::inject::{Changes, Earlier, Headers, Mutation, inject};
+use aigw_auth::policy::ClientCredentials;
+use proptest::prelude::*;
+
+type Pairs = Vec<(String, Vec<u8>)>;
+
+/// The headers of the contract, written out once more.
+const HEADERS: [&str; 10] = [
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "ocp-apim-subscription-key",
+    "x-amz-date",
+    "x-amz-security-token",
+    "x-amz-content-sha256",
+];
+const PARAMETERS: [&str; 5] = ["key", "api_key", "api-key", "access_token", "subscription-key"];
+
+/// Envoy's map: removals take every value, a set header has one.
+fn apply(headers: &Headers, changes: &Changes<'_>) -> Pairs {
+    let mut map = headers.to_vec();
+    for mutation in &changes.mutations {
+        match mutation {
+            Mutation::Remove(name) => map.retain(|(n, _)| n != name),
+            Mutation::Set(name, value) => {
+                let count = map.iter().filter(|(n, _)| n == name).count();
+                assert!(count <= 1, "{name} is set while it is there {count} times");
+                match map.iter_mut().find(|(n, _)| n == name) {
+                    Some((_, old)) => *old = value.to_vec(),
+                    None => map.push(((*name).to_owned(), value.to_vec())),
+                }
+            }
+        }
+    }
+    map
+}
+
+fn header_is_credential(name: &str) -> bool {
+    HEADERS.contains(&name) || name.starts_with("x-aigw-")
+}
+
+/// Percent-decoding by the book: split at `%`, take two hexadecimal digits if there are two.
+fn decode(name: &[u8]) -> Vec<u8> {
+    let mut parts = name.split(|b| *b == b'%');
+    let mut decoded = parts.next().unwrap_or_default().to_vec();
+    for part in parts {
+        let digits = part.get(..2).and_then(|d| std::str::from_utf8(d).ok());
+        match digits.filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit())) {
+            Some(digits) => {
+                decoded.push(u8::from_str_radix(digits, 16).unwrap());
+                decoded.extend_from_slice(&part[2..]);
+            }
+            None => {
+                decoded.push(b'%');
+                decoded.extend_from_slice(part);
+            }
+        }
+    }
+    decoded
+}
+
+fn parameter_is_credential(parameter: &[u8]) -> bool {
+    let name = parameter.split(|b| *b == b'=').next().unwrap_or_default();
+    let name = decode(name).to_ascii_lowercase();
+    PARAMETERS.iter().any(|p| p.as_bytes() == name) || name.starts_with(b"x-amz-")
+}
+
+/// Path and parameters, those with credentials left out.
+fn expected_path(path: &[u8]) -> Vec<u8> {
+    let Some(start) = path.iter().position(|b| *b == b'?') else { return path.to_vec() };
+    let parameters: Vec<&[u8]> = path[start + 1..].split(|b| *b == b'&').collect();
+    let kept: Vec<&[u8]> =
+        parameters.iter().copied().filter(|p| !parameter_is_credential(p)).collect();
+    if kept.len() == parameters.len() {
+        return path.to_vec();
+    }
+    let mut expected = path[..start].to_vec();
+    if !kept.is_empty() {
+        expected.push(b'?');
+        expected.extend(kept.join(&b'&'));
+    }
+    expected
+}
+
+fn protocol_is_key(protocol: &[u8]) -> bool {
+    protocol.to_ascii_lowercase().starts_with(b"openai-insecure-api-key.")
+}
+
+fn header_name() -> impl Strategy<Value = String> {
+    prop_oneof![
+        prop::sample::select(&HEADERS[..]).prop_map(str::to_owned),
+        Just("sec-websocket-protocol".to_owned()),
+        "x-aigw-[a-z]{0,6}",
+        "(x-)?(api|amz|goog|aigw)-?(key|date|keys|x)?",
+        "[a-z][a-z0-9_-]{0,10}",
+    ]
+}
+
+fn header_value() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..12),
+        "(realtime|openai-insecure-api-key\\.sk-[a-z]{0,3}|OpenAI-Insecure-API-Key\\.x| |,){0,5}"
+            .prop_map(String::into_bytes),
+    ]
+}
+
+fn parameter() -> impl Strategy<Value = Vec<u8>> {
+    let name = prop_oneof![
+        prop::sample::select(&PARAMETERS[..]).prop_map(str::to_owned),
+        "[Kk](e|%65|%4[5A])y?",
+        "(x|X|%58)-?(amz|Amz|%41mz)(-|%2[dD])[a-z]{0,3}",
+        "(api|API)[_-](key|KEY|%6bey)",
+        "[a-z%&=?]{0,6}",
+    ];
+    (name, prop::option::of(prop::collection::vec(any::<u8>(), 0..5))).prop_map(|(name, value)| {
+        let mut parameter = name.into_bytes();
+        if let Some(value) = value {
+            parameter.push(b'=');
+            parameter.extend(value);
+        }
+        parameter
+    })
+}
+
+fn path() -> impl Strategy<Value = Vec<u8>> {
+    let query = prop::option::of(prop::collection::vec(parameter(), 0..5));
+    ("[/a-z]{0,6}", query).prop_map(|(path, parameters)| {
+        let mut path = path.into_bytes();
+        if let Some(parameters) = parameters {
+            path.push(b'?');
+            path.extend(parameters.join(&b'&'));
+        }
+        path
+    })
+}
+
+fn request() -> impl Strategy<Value = Pairs> {
+    let headers = prop::collection::vec((header_name(), header_value()), 0..12);
+    (path(), headers).prop_map(|(path, mut headers)| {
+        headers.insert(0, (":path".to_owned(), path));
+        headers
+    })
+}
+
+fn credential() -> impl Strategy<Value = Credential> {
+    let secret = || Secret::line("ours").unwrap();
+    (0..3).prop_map(move |kind| match kind {
+        0 => Credential::bearer(&secret()),
+        1 => Credential::x_api_key(secret()),
+        _ => Credential::api_key(secret()),
+    })
+}
+
+fn without(headers: &Headers, name: &str) -> Pairs {
+    headers.iter().filter(|(n, _)| n != name).cloned().collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_of_the_client_survives_and_nothing_else_changes(
+        request in request(),
+        credential in credential(),
+    ) {
+        let earlier = Earlier::default();
+        let changes = inject(&request, &earlier, ClientCredentials::Strip, Some(&credential));
+        let sent = apply(&request, &changes);
+        let ours = (
+            credential.header().name().to_owned(),
+            credential.value().expose().as_bytes().to_vec(),
+        );
+
+        // One credential, ours; the others are in none of the places of the contract.
+        let found: Vec<_> = sent.iter().filter(|(name, _)| header_is_credential(name)).collect();
+        prop_assert_eq!(found, [&ours]);
+        for (name, value) in &sent {
+            if name == "sec-websocket-protocol" {
+                prop_assert!(!value.split(|b| *b == b',').any(|p| protocol_is_key(p.trim_ascii())));
+            }
+        }
+        prop_assert_eq!(&sent[0], &(":path".to_owned(), expected_path(&request[0].1)));
+
+        // The rest, in order.
+        let protocols = |headers: &Headers| -> Vec<Vec<u8>> {
+            headers
+                .iter()
+                .filter(|(name, _)| name == "sec-websocket-protocol")
+                .flat_map(|(_, value)| value.split(|b| *b == b','))
+                .map(|protocol| protocol.trim_ascii().to_vec())
+                .filter(|protocol| !protocol.is_empty() && !protocol_is_key(protocol))
+                .collect()
+        };
+        prop_assert_eq!(protocols(&sent), protocols(&request));
+        let rest = |headers: &Headers| -> Pairs {
+            let mut rest = without(&headers[1..], "sec-websocket-protocol");
+            rest.retain(|(name, _)| !header_is_credential(name));
+            rest
+        };
+        prop_assert_eq!(rest(&sent), rest(&request));
+    }
+
+    #[test]
+    fn keep_changes_one_header(request in request(), credential in credential()) {
+        let earlier = Earlier::default();
+        let changes = inject(&request, &earlier, ClientCredentials::Keep, Some(&credential));
+        let name = credential.header().name();
+        let mut expected = without(&request, name);
+        expected.push((name.to_owned(), credential.value().expose().as_bytes().to_vec()));
+        prop_assert_eq!(apply(&request, &changes), expected);
+    }
+
+    #[test]
+    fn any_number_of_attempts_leaves_the_last_credential_and_the_first_path(
+        request in request(),
+        credentials in prop::collection::vec(prop::option::of(credential()), 1..5),
+    ) {
+        let mut headers = request.clone();
+        let mut earlier = Earlier::default();
+        for credential in &credentials {
+            let changes = inject(&headers, &earlier, ClientCredentials::Strip, credential.as_ref());
+            let next = apply(&headers, &changes);
+            // What the edge remembers.
+            earlier = Earlier {
+                written: changes.written.unwrap_or_default().as_bytes().to_vec(),
+                path: changes.path.clone(),
+            };
+            headers = next;
+        }
+        let ours = headers.iter().filter(|(_, v)| v == b"ours" || v == b"Bearer ours").count();
+        match credentials.last().unwrap() {
+            Some(_) => {
+                prop_assert_eq!(ours, 1);
+                prop_assert_eq!(&headers[0].1, &expected_path(&request[0].1));
+            }
+            // An attempt without a policy sees the path as the client sent it.
+            None => {
+                prop_assert_eq!(ours, 0);
+                prop_assert_eq!(&headers[0].1, &request[0].1);
+            }
+        }
+    }
+}
