@@ -98,6 +98,7 @@ fn header_name() -> impl Strategy<Value = String> {
     prop_oneof![
         prop::sample::select(&HEADERS[..]).prop_map(str::to_owned),
         Just("sec-websocket-protocol".to_owned()),
+        Just("x-envoy-original-path".to_owned()),
         "x-aigw-[a-z]{0,6}",
         "(x-)?(api|amz|goog|aigw)-?(key|date|keys|x)?",
         "[a-z][a-z0-9_-]{0,10}",
@@ -107,6 +108,7 @@ fn header_name() -> impl Strategy<Value = String> {
 fn header_value() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         prop::collection::vec(any::<u8>(), 0..12),
+        path(),
         "(realtime|openai-insecure-api-key\\.sk-[a-z]{0,3}|OpenAI-Insecure-API-Key\\.x| |,){0,5}"
             .prop_map(String::into_bytes),
     ]
@@ -202,10 +204,21 @@ proptest! {
         prop_assert_eq!(protocols(&sent), protocols(&request));
         let rest = |headers: &Headers| -> Pairs {
             let mut rest = without(&headers[1..], "sec-websocket-protocol");
-            rest.retain(|(name, _)| !header_is_credential(name));
+            rest.retain(|(n, _)| !header_is_credential(n) && n != "x-envoy-original-path");
             rest
         };
         prop_assert_eq!(rest(&sent), rest(&request));
+        let original = |headers: &Headers| -> Vec<Vec<u8>> {
+            let values = headers.iter().filter(|(name, _)| name == "x-envoy-original-path");
+            values.map(|(_, value)| value.clone()).collect()
+        };
+        // Envoy writes it once.
+        if let ([sent], [received]) = (&original(&sent)[..], &original(&request)[..]) {
+            prop_assert_eq!(sent, &expected_path(received));
+        }
+        for value in original(&sent) {
+            prop_assert_eq!(&expected_path(&value), &value);
+        }
     }
 
     #[test]

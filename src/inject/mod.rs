@@ -10,6 +10,10 @@ use std::borrow::Cow;
 
 /// The pseudo-header of the path and query.
 pub const PATH: &str = ":path";
+/// Where Envoy puts the path that the client sent when a route rewrites it
+/// (<https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter#x-envoy-original-path>).
+/// It goes to the provider, with the client's query in it.
+const ORIGINAL_PATH: &str = "x-envoy-original-path";
 
 /// The headers of a request, in order, with every occurrence of a name; names are in lower case.
 pub type Headers = [(String, Vec<u8>)];
@@ -81,9 +85,8 @@ pub fn inject<'a>(
                 removed.push(name);
             }
         } else if strip
-            && name == strip::WEBSOCKET_PROTOCOL
             && !removed.contains(&name.as_str())
-            && let Some(kept) = strip::websocket_protocols(headers)
+            && let Some(kept) = without_credentials(name, value, headers)
         {
             removed.push(name);
             if !kept.is_empty() {
@@ -105,6 +108,15 @@ pub fn inject<'a>(
     changes
 }
 
+/// What is left of a header that holds credentials among other things; `None` if it holds none.
+fn without_credentials(name: &str, value: &[u8], headers: &Headers) -> Option<Vec<u8>> {
+    match name {
+        strip::WEBSOCKET_PROTOCOL => strip::websocket_protocols(headers),
+        ORIGINAL_PATH => query::without_credentials(value),
+        _ => None,
+    }
+}
+
 /// Puts back the path that an earlier attempt found, then removes the client's credentials from it.
 fn rewrite(current: &[u8], earlier: &Earlier, strip: bool, changes: &mut Changes<'_>) {
     let original = match &earlier.path {
@@ -112,12 +124,13 @@ fn rewrite(current: &[u8], earlier: &Earlier, strip: bool, changes: &mut Changes
         _ => current,
     };
     let stripped = if strip { query::without_credentials(original) } else { None };
-    let wanted = stripped.unwrap_or(Cow::Borrowed(original));
-    if *wanted != *original {
-        changes.path = Some(RewrittenPath { before: original.to_owned(), after: wanted.to_vec() });
+    let wanted = stripped.as_deref().unwrap_or(original);
+    if wanted != original {
+        changes.path =
+            Some(RewrittenPath { before: original.to_owned(), after: wanted.to_owned() });
     }
-    if *wanted != *current {
-        changes.mutations.push(Mutation::Set(PATH, Cow::Owned(wanted.into_owned())));
+    if wanted != current {
+        changes.mutations.push(Mutation::Set(PATH, Cow::Owned(wanted.to_owned())));
     }
 }
 
@@ -256,6 +269,19 @@ mod tests {
         let changes =
             inject(&only, &Earlier::default(), ClientCredentials::Strip, Some(&credential));
         assert_eq!(apply(&only, &changes), pairs(&[("authorization", "Bearer ours")]));
+    }
+
+    #[test]
+    fn the_original_path_that_envoy_adds_loses_the_credentials_too() {
+        let credential = Credential::bearer(&secret("ours"));
+        let request =
+            headers(&[(":path", "/v1?a=b"), ("x-envoy-original-path", "/openai/v1?key=k&a=b")]);
+        let changes =
+            inject(&request, &Earlier::default(), ClientCredentials::Strip, Some(&credential));
+        assert_eq!(
+            apply(&request, &changes)[1],
+            ("x-envoy-original-path".to_owned(), "/openai/v1?a=b".to_owned())
+        );
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! The query parameters in which clients send credentials.
 
-use std::borrow::Cow;
-
 const PARAMETERS: [&[u8]; 5] =
     [b"key", b"api_key", b"api-key", b"access_token", b"subscription-key"];
 /// A signature in the query (AWS Signature Version 4, "query parameters").
@@ -9,7 +7,7 @@ const SIGNATURE_PREFIX: &[u8] = b"x-amz-";
 
 /// The path without the parameters that carry credentials; `None` if it has none. What is left is
 /// byte for byte what it was; a `?` with nothing behind it goes as well.
-pub(crate) fn without_credentials(path: &[u8]) -> Option<Cow<'_, [u8]>> {
+pub(crate) fn without_credentials(path: &[u8]) -> Option<Vec<u8>> {
     let start = path.iter().position(|b| *b == b'?')?;
     let (before, query) = path.split_at_checked(start)?;
     let query = query.get(1..)?;
@@ -24,7 +22,7 @@ pub(crate) fn without_credentials(path: &[u8]) -> Option<Cow<'_, [u8]>> {
         left.extend_from_slice(parameter);
         separator = b'&';
     }
-    Some(Cow::Owned(left))
+    Some(left)
 }
 
 /// Whether the name of a parameter, once decoded, is one of those; letter case does not matter.
