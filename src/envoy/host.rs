@@ -38,8 +38,12 @@ pub(super) fn property(path: &[String]) -> Option<Vec<u8>> {
 }
 
 /// Whether this stream is an attempt in an upstream filter chain.
+///
+/// There, and only there, a host has been chosen already, so its metadata is a message, which Envoy
+/// refuses to serialise; in a listener's chain it is nothing. That refusal costs a third of what
+/// reading `upstream.address` does.
 pub(super) fn is_upstream() -> bool {
-    matches!(hostcalls::get_property(vec!["upstream", "request_attempt_count"]), Ok(Some(_)))
+    !matches!(hostcalls::get_property(vec!["xds", "upstream_host_metadata"]), Ok(None))
 }
 
 /// The headers of the request. Empty if they cannot be read.
