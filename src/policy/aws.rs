@@ -42,7 +42,7 @@ pub(crate) fn read(
     mut fields: Fields<'_, '_>,
     reader: &Reader<'_, '_, '_>,
 ) -> Option<AwsCredentials> {
-    let place = fields.place().clone();
+    let place = fields.place();
     let region = reader.cloud_name(&mut fields, "region");
     let file = fields.object("credentialsFile").map(|mut fields| {
         let file = reader.secret(&mut fields, "secretRef", CREDENTIALS);
@@ -71,7 +71,7 @@ pub(crate) fn read(
         }
         (Some(file), None) => file,
         (None, Some(oidc)) => {
-            reader.needs_egress(&place, "exchanges a token of an identity provider");
+            reader.needs_egress(place, "exchanges a token of an identity provider");
             oidc
         }
         (None, None) => {
@@ -79,7 +79,7 @@ pub(crate) fn read(
                 && !reader.in_environment(&["AWS_BEARER_TOKEN_BEDROCK"])
             {
                 reader.needs_egress(
-                    &place,
+                    place,
                     "uses the default chain, of which the environment has no keys",
                 );
             }

@@ -35,7 +35,7 @@ pub(crate) fn read(
     mut fields: Fields<'_, '_>,
     reader: &Reader<'_, '_, '_>,
 ) -> Option<AzureCredentials> {
-    let place = fields.place().clone();
+    let place = fields.place();
     let client_id = reader.cloud_name(&mut fields, "clientID");
     let tenant_id = reader.cloud_name(&mut fields, "tenantID");
     let identity = reader.own.azure_identity.clone();
@@ -62,6 +62,6 @@ pub(crate) fn read(
         }
     };
     fields.finish();
-    reader.needs_egress(&place, "obtains a token");
+    reader.needs_egress(place, "obtains a token");
     Some(AzureCredentials { client_id: client_id?, tenant_id: tenant_id?, source: source? })
 }

@@ -20,7 +20,7 @@ impl Config {
                 Credentials::Aws(_) | Credentials::Azure(_) | Credentials::Gcp(_) => report.error(
                     subject,
                     "spec.type",
-                    format!("this version cannot obtain {} yet", policy.kind),
+                    &format!("this version cannot obtain {} yet", policy.kind),
                 ),
                 _ if policy.secrets().iter().any(|s| matches!(s, SecretSource::File(_))) => report
                     .error(

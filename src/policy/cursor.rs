@@ -2,63 +2,11 @@
 //! an error, so a typing error cannot turn off a policy.
 
 use super::index::Index;
-use super::problem::{Report, Subject, quote};
+use super::place::Place;
+use super::problem::quote;
 use super::rules;
 use super::tree::Tree;
 use std::time::Duration;
-
-/// A place in a configuration: an object to report about, and the path of a field in it.
-#[derive(Clone)]
-pub(crate) struct Place<'r> {
-    report: &'r Report,
-    subject: Subject,
-    path: String,
-}
-
-impl<'r> Place<'r> {
-    /// The place at the top of `subject`.
-    pub(crate) fn top(report: &'r Report, subject: Subject) -> Self {
-        Self { report, subject, path: String::new() }
-    }
-
-    /// The place of a field below this one.
-    pub(crate) fn field(&self, name: &str) -> Self {
-        let name = quote(name);
-        let path =
-            if self.path.is_empty() { name } else { format!("{path}.{name}", path = self.path) };
-        Self { path, ..self.clone() }
-    }
-
-    /// The place of an item of this list.
-    pub(crate) fn item(&self, index: usize) -> Self {
-        Self { path: format!("{path}[{index}]", path = self.path), ..self.clone() }
-    }
-
-    /// The path of this place in its object.
-    pub(crate) fn path(&self) -> &str {
-        &self.path
-    }
-
-    /// The object that this place is in.
-    pub(crate) fn subject(&self) -> &Subject {
-        &self.subject
-    }
-
-    /// Where problems of this place go.
-    pub(crate) fn report(&self) -> &'r Report {
-        self.report
-    }
-
-    /// Notes an error here.
-    pub(crate) fn error(&self, message: impl Into<String>) {
-        self.report.error(&self.subject, &self.path, message);
-    }
-
-    /// Notes a warning here.
-    pub(crate) fn warning(&self, message: impl Into<String>) {
-        self.report.warning(&self.subject, &self.path, message);
-    }
-}
 
 /// An object being read. Call [`Fields::finish`] when every known field has been asked for.
 pub(crate) struct Fields<'t, 'r> {
@@ -71,7 +19,7 @@ impl<'t, 'r> Fields<'t, 'r> {
     /// Reads `tree` as an object; anything else is an error at `place`.
     pub(crate) fn of(tree: &'t Tree, place: Place<'r>) -> Option<Self> {
         let Tree::Map(entries) = tree else {
-            place.error(format!("must be an object, not {}", tree.kind()));
+            place.error(&format!("must be an object, not {}", tree.kind()));
             return None;
         };
         let mut seen = Index::default();
@@ -98,8 +46,8 @@ impl<'t, 'r> Fields<'t, 'r> {
     }
 
     /// Where this object is.
-    pub(crate) fn place(&self) -> &Place<'r> {
-        &self.place
+    pub(crate) fn place(&self) -> Place<'r> {
+        self.place
     }
 
     /// The value of a field, `null` being the same as absent.
@@ -120,7 +68,7 @@ impl<'t, 'r> Fields<'t, 'r> {
     /// A text that may be absent.
     pub(crate) fn text(&mut self, name: &'static str) -> Option<(&'t str, Place<'r>)> {
         let (value, place) = self.get(name)?;
-        text(value, &place).map(|text| (text, place))
+        text(value, place).map(|text| (text, place))
     }
 
     /// A text that must be there and hold something, with the message of the Kubernetes API server
@@ -129,12 +77,12 @@ impl<'t, 'r> Fields<'t, 'r> {
         let place = self.place.field(name);
         if !self.has(name) {
             self.asked.push(name);
-            place.error(too_short(&place));
+            place.error(&too_short(place));
             return None;
         }
         let (text, place) = self.text(name)?;
         if text.is_empty() {
-            place.error(too_short(&place));
+            place.error(&too_short(place));
             return None;
         }
         Some((text, place))
@@ -146,7 +94,7 @@ impl<'t, 'r> Fields<'t, 'r> {
         match value {
             Tree::Bool(value) => Some(*value),
             other => {
-                place.error(format!("must be a boolean, not {}", other.kind()));
+                place.error(&format!("must be a boolean, not {}", other.kind()));
                 None
             }
         }
@@ -164,21 +112,26 @@ impl<'t, 'r> Fields<'t, 'r> {
         }
     }
 
-    /// One of a few words, the first being the default.
+    /// One of a few words.
     pub(crate) fn choice<T: Copy, const N: usize>(
         &mut self,
         name: &'static str,
-        choices: [(&str, T); N],
+        choices: [(&'static str, T); N],
         default: T,
     ) -> T {
-        let Some((text, place)) = self.text(name) else { return default };
-        match choices.iter().find(|(word, _)| *word == text) {
-            Some((_, choice)) => *choice,
-            None => {
-                place.error(unsupported(text, choices.iter().map(|(word, _)| *word)));
-                default
-            }
+        let words = choices.map(|(word, _)| word);
+        let choice = self.word(name, &words).and_then(|index| choices.get(index));
+        choice.map_or(default, |(_, choice)| *choice)
+    }
+
+    /// The index of the word that the field holds.
+    fn word(&mut self, name: &'static str, words: &[&'static str]) -> Option<usize> {
+        let (text, place) = self.text(name)?;
+        let index = words.iter().position(|word| *word == text);
+        if index.is_none() {
+            place.error(&unsupported(text, words));
         }
+        index
     }
 
     /// An object that may be absent.
@@ -190,7 +143,7 @@ impl<'t, 'r> Fields<'t, 'r> {
     /// The items of a list that may be absent.
     pub(crate) fn list(&mut self, name: &'static str) -> Vec<(&'t Tree, Place<'r>)> {
         match self.get(name) {
-            Some((value, place)) => items(value, &place),
+            Some((value, place)) => items(value, place),
             None => Vec::new(),
         }
     }
@@ -199,7 +152,7 @@ impl<'t, 'r> Fields<'t, 'r> {
     pub(crate) fn texts(&mut self, name: &'static str) -> Vec<(&'t str, Place<'r>)> {
         self.list(name)
             .into_iter()
-            .filter_map(|(value, place)| text(value, &place).map(|text| (text, place)))
+            .filter_map(|(value, place)| text(value, place).map(|text| (text, place)))
             .collect()
     }
 
@@ -221,29 +174,29 @@ impl<'t, 'r> Fields<'t, 'r> {
 }
 
 /// `value` as a text, else an error at `place`.
-pub(crate) fn text<'t>(value: &'t Tree, place: &Place<'_>) -> Option<&'t str> {
+pub(crate) fn text<'t>(value: &'t Tree, place: Place<'_>) -> Option<&'t str> {
     let text = value.as_text();
     if text.is_none() {
-        place.error(format!("must be a string, not {}", value.kind()));
+        place.error(&format!("must be a string, not {}", value.kind()));
     }
     text
 }
 
 /// `value` as a list, else an error at `place`.
-pub(crate) fn items<'t, 'r>(value: &'t Tree, place: &Place<'r>) -> Vec<(&'t Tree, Place<'r>)> {
+pub(crate) fn items<'t, 'r>(value: &'t Tree, place: Place<'r>) -> Vec<(&'t Tree, Place<'r>)> {
     let Tree::List(items) = value else {
-        place.error(format!("must be a list, not {}", value.kind()));
+        place.error(&format!("must be a list, not {}", value.kind()));
         return Vec::new();
     };
     items.iter().enumerate().map(|(index, item)| (item, place.item(index))).collect()
 }
 
 /// The message of the Kubernetes API server for a value that an enum does not have.
-pub(crate) fn unsupported<'w>(value: &str, words: impl Iterator<Item = &'w str>) -> String {
-    let words: Vec<_> = words.map(|word| format!("\"{word}\"")).collect();
-    format!("Unsupported value: \"{}\": supported values: {}", quote(value), words.join(", "))
+pub(crate) fn unsupported(value: &str, words: &[&str]) -> String {
+    let value = quote(value);
+    format!("Unsupported value: \"{value}\": supported values: \"{}\"", words.join("\", \""))
 }
 
-fn too_short(place: &Place<'_>) -> String {
+fn too_short(place: Place<'_>) -> String {
     format!("{} in body should be at least 1 chars long", place.path())
 }

@@ -51,7 +51,7 @@ pub(crate) fn read(
     mut fields: Fields<'_, '_>,
     reader: &Reader<'_, '_, '_>,
 ) -> Option<GcpCredentials> {
-    let place = fields.place().clone();
+    let place = fields.place();
     let project_name = reader.cloud_name(&mut fields, "projectName");
     let region = reader.cloud_name(&mut fields, "region");
     let file = fields.object("credentialsFile").map(|mut fields| {
@@ -74,7 +74,7 @@ pub(crate) fn read(
         (Some(source), None) | (None, Some(source)) => source,
         (None, None) => Some(GcpSource::ApplicationDefault),
     };
-    reader.needs_egress(&place, "obtains a token");
+    reader.needs_egress(place, "obtains a token");
     Some(GcpCredentials { project_name: project_name?, region: region?, source: source? })
 }
 

@@ -1,7 +1,8 @@
 //! Our own settings of a single policy, under `policies: {<namespace>/<name>: {...}}`: what the
 //! manifest has no field for, and must not get one for, to stay valid for the upstream's CRD.
 
-use super::cursor::{Fields, Place};
+use super::cursor::Fields;
+use super::place::Place;
 use super::rules;
 
 /// Whose identity an `AzureCredentials` policy uses, in place of a secret.
@@ -39,7 +40,7 @@ pub struct PolicySettings {
 pub(crate) fn policies(fields: &mut Fields<'_, '_>) -> Vec<(String, PolicySettings)> {
     let mut policies = Vec::new();
     for (key, value, place) in fields.entries("policies") {
-        let name = policy_name(key, &place);
+        let name = policy_name(key, place);
         let Some(mut fields) = Fields::of(value, place) else { continue };
         let settings = PolicySettings { azure_identity: azure_identity(&mut fields) };
         fields.finish();
@@ -50,7 +51,7 @@ pub(crate) fn policies(fields: &mut Fields<'_, '_>) -> Vec<(String, PolicySettin
     policies
 }
 
-fn policy_name(key: &str, place: &Place<'_>) -> Option<String> {
+fn policy_name(key: &str, place: Place<'_>) -> Option<String> {
     let name = key
         .split_once('/')
         .filter(|(namespace, name)| rules::dns_label(namespace) && rules::dns_subdomain(name));
@@ -71,7 +72,7 @@ fn azure_identity(fields: &mut Fields<'_, '_>) -> Option<AzureIdentity> {
     let words = [("WorkloadIdentity", Word::Workload), ("ManagedIdentity", Word::Managed)];
     let word = fields.choice("azureIdentity", words, Word::None);
     let managed = fields.object("managedIdentity").map(|fields| {
-        let place = fields.place().clone();
+        let place = fields.place();
         (managed_identity(fields), place)
     });
     match (word, managed) {
@@ -99,7 +100,7 @@ fn managed_identity(mut fields: Fields<'_, '_>) -> ManagedIdentity {
         }
         given.push(identity(text.to_owned()));
     }
-    let place = fields.place().clone();
+    let place = fields.place();
     fields.finish();
     if given.len() > 1 {
         place.error("At most one of clientID, objectID or resourceID may be specified");

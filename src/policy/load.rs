@@ -1,9 +1,10 @@
 //! From the bytes of a plugin configuration to a [`Config`].
 
 use super::backend::{BackendName, Backends};
-use super::cursor::{Fields, Place};
+use super::cursor::Fields;
 use super::index::Index;
 use super::manifest::{AZURE_CREDENTIALS, Outline, Policy, policy};
+use super::place::Place;
 use super::problem::{Problem, Report, Severity, Subject};
 use super::protobuf::decode_struct;
 use super::resources::{BACKEND_SECURITY_POLICY, Resources};
@@ -42,7 +43,7 @@ pub struct Loaded {
 pub fn parse(bytes: &[u8], environment: &Environment<'_>) -> Result<Loaded, Vec<Problem>> {
     let problem = |field: &str, message: String| {
         let report = Report::default();
-        report.setting(field, message);
+        report.setting(field, &message);
         report.into_problems()
     };
     if bytes.trim_ascii().is_empty() {
@@ -95,10 +96,10 @@ pub fn load(tree: &Tree, environment: &Environment<'_>) -> Result<Loaded, Vec<Pr
 
 fn config(tree: &Tree, environment: &Environment<'_>, report: &Report) -> Option<Config> {
     let top = Place::top(report, Subject::settings());
-    let mut fields = Fields::of(tree, top.clone())?;
+    let mut fields = Fields::of(tree, top)?;
     let place = top.field("resources");
     let resources = match fields.get("resources") {
-        Some((tree, place)) => Resources::sort(tree, &place),
+        Some((tree, place)) => Resources::sort(tree, place),
         None => Resources::default(),
     };
     let settings = settings(&mut fields);
@@ -146,7 +147,7 @@ fn unique_targets(policies: &[Outline], report: &Report) -> Vec<(BackendName, us
                 report.error(
                     &policy.subject,
                     &format!("spec.targetRefs[{number}]"),
-                    format!(
+                    &format!(
                         "multiple BackendSecurityPolicies found for {target}: [{}, {}]",
                         first.id, policy.id
                     ),
@@ -163,7 +164,7 @@ fn settings_fit(settings: &Settings, policies: &[Outline], report: &Report) {
         let field = format!("policies.{id}");
         match policies.iter().find(|policy| policy.id == *id) {
             None => {
-                report.setting(&field, format!("there is no {BACKEND_SECURITY_POLICY} {id}"));
+                report.setting(&field, &format!("there is no {BACKEND_SECURITY_POLICY} {id}"));
             }
             Some(policy)
                 if own.azure_identity.is_some()
@@ -171,7 +172,7 @@ fn settings_fit(settings: &Settings, policies: &[Outline], report: &Report) {
             {
                 report.setting(
                     &format!("{field}.azureIdentity"),
-                    format!("{} is not of type {AZURE_CREDENTIALS}", policy.subject),
+                    &format!("{} is not of type {AZURE_CREDENTIALS}", policy.subject),
                 );
             }
             Some(_) => {}
@@ -181,12 +182,12 @@ fn settings_fit(settings: &Settings, policies: &[Outline], report: &Report) {
     for (attribute, backend) in &settings.backend_names {
         if !known(backend) {
             let field = format!("backend.names.{}", super::problem::quote(attribute));
-            report.setting_warning(&field, format!("no policy targets {backend}"));
+            report.setting_warning(&field, &format!("no policy targets {backend}"));
         }
     }
     for (backend, _) in &settings.backend_hosts {
         if !known(backend) {
-            report.setting_warning("backend.hosts", format!("no policy targets {backend}"));
+            report.setting_warning("backend.hosts", &format!("no policy targets {backend}"));
         }
     }
     let mut files =
@@ -194,7 +195,7 @@ fn settings_fit(settings: &Settings, policies: &[Outline], report: &Report) {
     if let (Some(policy), None) = (files.next(), &settings.files_cluster) {
         report.setting(
             "files.cluster",
-            format!("must be set: {} has a secret under secrets.mountPath", policy.subject),
+            &format!("must be set: {} has a secret under secrets.mountPath", policy.subject),
         );
     }
 }

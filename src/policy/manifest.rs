@@ -4,9 +4,10 @@
 use super::aws::{self, AwsCredentials};
 use super::azure::{self, AzureCredentials};
 use super::backend::{AI_SERVICE_BACKEND, BackendName, INFERENCE_POOL};
-use super::cursor::{Fields, Place, unsupported};
+use super::cursor::{Fields, unsupported};
 use super::gcp::{self, GcpCredentials};
 use super::identity::PolicySettings;
+use super::place::Place;
 use super::problem::Subject;
 use super::resources::{AI_GATEWAY_GROUP, ApiVersion, Resource};
 use super::rules;
@@ -112,16 +113,16 @@ impl Reader<'_, '_, '_> {
         }
         let (secret_name, namespace) = secret_reference(fields.object(name)?)?;
         let namespace = namespace.unwrap_or_else(|| self.namespace.clone());
-        self.secrets.resolve(&place, &namespace, &secret_name, key)
+        self.secrets.resolve(place, &namespace, &secret_name, key)
     }
 
     /// Notes an error if there is nowhere to make callouts to. `why` says what the policy does.
-    pub(crate) fn needs_egress(&self, place: &Place<'_>, why: &str) {
+    pub(crate) fn needs_egress(&self, place: Place<'_>, why: &str) {
         let egress = &self.settings.egress;
         if egress.cluster.is_none() && egress.clusters.is_empty() {
             place
                 .report()
-                .setting("egress.cluster", format!("must be set: {} {why}", place.subject()));
+                .setting("egress.cluster", &format!("must be set: {} {why}", place.subject()));
         }
     }
 
@@ -178,7 +179,7 @@ fn secret_reference(mut fields: Fields<'_, '_>) -> Option<(String, Option<String
     if let Some((kind, place)) = fields.text("kind")
         && kind != "Secret"
     {
-        place.error(unsupported(kind, ["Secret"].into_iter()));
+        place.error(&unsupported(kind, &["Secret"]));
     }
     fields.finish();
     Some((name?, namespace))
@@ -203,7 +204,7 @@ pub(crate) fn policy<'s>(
     environment: &'s Environment<'s>,
 ) -> Outline {
     let Resource { namespace, name, mut fields } = resource;
-    let subject = fields.place().subject().clone();
+    let subject = fields.place().subject();
     let id = format!("{namespace}/{name}");
     let own = settings.policies.iter().find(|(policy, _)| *policy == id);
     let reader = Reader {
@@ -253,7 +254,7 @@ fn targets(spec: &mut Fields<'_, '_>, namespace: &str) -> Vec<BackendName> {
         place.warning("is empty: no backend gets this credential");
     }
     if references.len() > MOST_TARGETS {
-        place.error(format!(
+        place.error(&format!(
             "Too many: {}: must have at most {MOST_TARGETS} items",
             references.len()
         ));
@@ -317,11 +318,11 @@ fn kind(spec: &mut Fields<'_, '_>) -> Option<&'static str> {
         None => "",
     };
     let Some((kind, field)) = TYPES.into_iter().find(|(kind, _)| *kind == word) else {
-        place.error(unsupported(word, TYPES.iter().map(|(kind, _)| *kind)));
+        place.error(&unsupported(word, &TYPES.map(|(kind, _)| kind)));
         return None;
     };
     if TYPES.iter().any(|(_, other)| spec.has(other) != (*other == field)) {
-        spec.place().error(format!("When type is {kind}, only {field} field should be set"));
+        spec.place().error(&format!("When type is {kind}, only {field} field should be set"));
         return None;
     }
     Some(kind)
@@ -359,7 +360,7 @@ fn api_key(mut fields: Fields<'_, '_>, reader: &Reader<'_, '_, '_>) -> Option<Se
 }
 
 fn credential_override(mut fields: Fields<'_, '_>) -> Option<CredentialOverride> {
-    let place = fields.place().clone();
+    let place = fields.place();
     let header = fields.object("fromRequestHeaders").map(from_request_headers);
     let metadata = fields.object("fromDynamicMetadata").map(from_dynamic_metadata);
     fields.finish();
@@ -377,7 +378,7 @@ fn credential_override(mut fields: Fields<'_, '_>) -> Option<CredentialOverride>
 fn from_request_headers(mut fields: Fields<'_, '_>) -> Option<CredentialOverride> {
     let header = fields.text("header").map(|(text, place)| (text.to_owned(), place));
     if let Some((name, place)) = &header {
-        check_header_name(name, place);
+        check_header_name(name, *place);
     }
     let fallback_to_configured = fields.boolean("fallbackToConfigured").unwrap_or(true);
     fields.finish();
@@ -386,7 +387,7 @@ fn from_request_headers(mut fields: Fields<'_, '_>) -> Option<CredentialOverride
 }
 
 /// A field name of HTTP (RFC 9110 section 5.1).
-fn check_header_name(name: &str, place: &Place<'_>) {
+fn check_header_name(name: &str, place: Place<'_>) {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if !name.bytes().all(token) {
         place.error("must be the name of a header");

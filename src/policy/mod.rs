@@ -12,6 +12,7 @@ mod index;
 mod load;
 mod manifest;
 mod oidc;
+mod place;
 mod problem;
 mod protobuf;
 mod resources;

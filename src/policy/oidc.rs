@@ -2,8 +2,9 @@
 //! the OAuth client credentials grant uses a part
 //! (<https://gateway.envoyproxy.io/docs/api/extension_types/#oidc>).
 
-use super::cursor::{Fields, Place, unsupported};
+use super::cursor::{Fields, unsupported};
 use super::manifest::Reader;
+use super::place::Place;
 use super::secrets::{Form, SecretKey, SecretSource};
 use super::shape::{Shape, check};
 use super::url::Endpoint;
@@ -110,7 +111,7 @@ pub(crate) fn read(
         && !grant.is_empty()
         && grant != CLIENT_CREDENTIALS
     {
-        place.error(unsupported(grant, [CLIENT_CREDENTIALS].into_iter()));
+        place.error(&unsupported(grant, &[CLIENT_CREDENTIALS]));
     }
     let place = fields.place().field("oidc");
     if !fields.has("oidc") {
@@ -140,10 +141,10 @@ fn oidc_type(mut fields: Fields<'_, '_>, reader: &Reader<'_, '_, '_>) -> Option<
     let scopes = plain_list(fields.texts("scopes"));
     let resources = plain_list(fields.texts("resources"));
     unused(&mut fields, &LOG_IN, &mut without_effect);
-    let place = fields.place().clone();
+    let place = fields.place();
     fields.finish();
     if !without_effect.is_empty() {
-        place.warning(format!(
+        place.warning(&format!(
             "{} have no effect: they belong to a browser's log-in",
             without_effect.join(", ")
         ));
@@ -170,10 +171,10 @@ fn provider(
     unused(&mut fields, &PROVIDER_LOG_IN, without_effect);
     let mut routing = Vec::new();
     unused(&mut fields, &ROUTING, &mut routing);
-    let place = fields.place().clone();
+    let place = fields.place();
     fields.finish();
     if !routing.is_empty() {
-        place.warning(format!(
+        place.warning(&format!(
             "{} have no effect: egress.clusters says which cluster carries calls to a host",
             routing.join(", ")
         ));
@@ -181,21 +182,21 @@ fn provider(
     let (issuer, issuer_place) = issuer?;
     let plaintext = &reader.settings.egress.plaintext_hosts;
     let token_endpoint = match token_endpoint {
-        Some((text, place)) => Some(endpoint(text, &place, plaintext)?),
+        Some((text, place)) => Some(endpoint(text, place, plaintext)?),
         None => {
             // Discovery asks the issuer.
-            endpoint(issuer, &issuer_place, plaintext)?;
+            endpoint(issuer, issuer_place, plaintext)?;
             None
         }
     };
     Some((issuer.to_owned(), token_endpoint))
 }
 
-fn endpoint(text: &str, place: &Place<'_>, plaintext_hosts: &[String]) -> Option<Endpoint> {
+fn endpoint(text: &str, place: Place<'_>, plaintext_hosts: &[String]) -> Option<Endpoint> {
     match Endpoint::parse(text, plaintext_hosts) {
         Ok(endpoint) => Some(endpoint),
         Err(error) => {
-            place.error(error.to_string());
+            place.error(&error.to_string());
             None
         }
     }
@@ -220,7 +221,7 @@ fn client_id(fields: &mut Fields<'_, '_>, reader: &Reader<'_, '_, '_>) -> Option
 fn unused(fields: &mut Fields<'_, '_>, shapes: &[(&'static str, Shape)], found: &mut Vec<String>) {
     for (name, shape) in shapes {
         if let Some((value, place)) = fields.get(name) {
-            check(value, &place, shape);
+            check(value, place, shape);
             found.push((*name).to_owned());
         }
     }

@@ -1,5 +1,6 @@
 //! What is wrong with a configuration: the object, the field, and what to do.
 
+use super::place::Step;
 use std::cell::RefCell;
 use std::fmt;
 
@@ -65,32 +66,38 @@ pub(crate) fn quote(text: &str) -> String {
 #[derive(Default)]
 pub(crate) struct Report {
     problems: RefCell<Vec<Problem>>,
+    /// The places that were entered, by number; each comes after the one that it is in.
+    places: RefCell<Vec<Step>>,
 }
 
 impl Report {
-    /// Notes a problem.
-    pub(crate) fn add(&self, problem: Problem) {
-        self.problems.borrow_mut().push(problem);
-    }
-
-    /// Notes an error in the filter's own settings.
-    pub(crate) fn setting(&self, field: &str, message: impl Into<String>) {
-        self.about(&Subject::settings(), Severity::Error, field, message);
-    }
-
-    /// Notes a warning about the filter's own settings.
-    pub(crate) fn setting_warning(&self, field: &str, message: impl Into<String>) {
-        self.about(&Subject::settings(), Severity::Warning, field, message);
+    /// Notes a problem of a field of `subject`.
+    pub(crate) fn add(&self, subject: &Subject, severity: Severity, field: &str, message: &str) {
+        self.problems.borrow_mut().push(Problem {
+            severity,
+            object: subject.object.clone(),
+            field: field.to_owned(),
+            message: message.to_owned(),
+            resource: subject.resource,
+        });
     }
 
     /// Notes an error in a field of `subject`.
-    pub(crate) fn error(&self, subject: &Subject, field: &str, message: impl Into<String>) {
-        self.about(subject, Severity::Error, field, message);
+    #[cold]
+    pub(crate) fn error(&self, subject: &Subject, field: &str, message: &str) {
+        self.add(subject, Severity::Error, field, message);
     }
 
-    /// Notes a warning about a field of `subject`.
-    pub(crate) fn warning(&self, subject: &Subject, field: &str, message: impl Into<String>) {
-        self.about(subject, Severity::Warning, field, message);
+    /// Notes an error in the filter's own settings.
+    #[cold]
+    pub(crate) fn setting(&self, field: &str, message: &str) {
+        self.add(&Subject::settings(), Severity::Error, field, message);
+    }
+
+    /// Notes a warning about the filter's own settings.
+    #[cold]
+    pub(crate) fn setting_warning(&self, field: &str, message: &str) {
+        self.add(&Subject::settings(), Severity::Warning, field, message);
     }
 
     /// Everything that was noted, in order.
@@ -98,20 +105,38 @@ impl Report {
         self.problems.into_inner()
     }
 
-    fn about(
-        &self,
-        subject: &Subject,
-        severity: Severity,
-        field: &str,
-        message: impl Into<String>,
-    ) {
-        self.add(Problem {
-            severity,
-            object: subject.object.clone(),
-            field: field.to_owned(),
-            message: message.into(),
-            resource: subject.resource,
-        });
+    /// Remembers a place, and gives its number.
+    pub(crate) fn enter(&self, step: Step) -> usize {
+        let mut places = self.places.borrow_mut();
+        places.push(step);
+        places.len() - 1
+    }
+
+    /// The object that a place is in, and its path there.
+    #[cold]
+    pub(crate) fn locate(&self, number: usize) -> (Subject, String) {
+        let places = self.places.borrow();
+        let mut parts = Vec::new();
+        let mut number = number;
+        let subject = loop {
+            number = match places.get(number) {
+                Some(Step::Field(above, name)) => {
+                    parts.push(quote(name));
+                    parts.push(".".to_owned());
+                    *above
+                }
+                Some(Step::Item(above, index)) => {
+                    parts.push(format!("[{index}]"));
+                    *above
+                }
+                Some(Step::Top(subject)) => break subject.clone(),
+                None => break Subject::settings(),
+            };
+        };
+        parts.reverse();
+        let path = parts.concat();
+        // A field of the top has no dot before it.
+        (subject, path.strip_prefix('.').map_or_else(|| path.clone(), str::to_owned))
     }
 }
 

@@ -1,7 +1,8 @@
 //! The Kubernetes objects of a configuration: which there are, and which concern us.
 
 use super::backend::DEFAULT_NAMESPACE;
-use super::cursor::{Fields, Place, items, text};
+use super::cursor::{Fields, items, text};
+use super::place::Place;
 use super::problem::{Report, Subject, quote};
 use super::rules;
 use super::tree::Tree;
@@ -40,10 +41,10 @@ pub(crate) struct Resources<'t, 'r> {
 
 impl<'t, 'r> Resources<'t, 'r> {
     /// Sorts the value of `resources`: a list, or one object of `kind: List`.
-    pub(crate) fn sort(tree: &'t Tree, place: &Place<'r>) -> Self {
+    pub(crate) fn sort(tree: &'t Tree, place: Place<'r>) -> Self {
         let mut sorted = Self::default();
         match tree {
-            Tree::Map(_) => sorted.add(tree, place.clone(), 0),
+            Tree::Map(_) => sorted.add(tree, place, 0),
             tree => {
                 for (index, (item, place)) in items(tree, place).into_iter().enumerate() {
                     sorted.add(item, place, index);
@@ -55,7 +56,7 @@ impl<'t, 'r> Resources<'t, 'r> {
 
     fn add(&mut self, tree: &'t Tree, place: Place<'r>, resource: usize) {
         let report = place.report();
-        let nameless = Subject::nameless(place.path(), resource);
+        let nameless = Subject::nameless(&place.path(), resource);
         let top = Place::top(report, nameless);
         let Some(mut fields) = Fields::of(tree, top) else { return };
         let Some(kind) = filled(&mut fields, "kind") else { return };
@@ -63,7 +64,7 @@ impl<'t, 'r> Resources<'t, 'r> {
         match kind {
             "List" => {
                 let place = place.field("items");
-                let list = tree.field("items").map_or_else(Vec::new, |list| items(list, &place));
+                let list = tree.field("items").map_or_else(Vec::new, |list| items(list, place));
                 for (item, place) in list {
                     self.add(item, place, resource);
                 }
@@ -74,7 +75,7 @@ impl<'t, 'r> Resources<'t, 'r> {
                     Some("/v1beta1") => ApiVersion::V1Beta1,
                     Some("/v1alpha1") => ApiVersion::V1Alpha1,
                     _ => {
-                        fields.place().field("apiVersion").error(format!(
+                        fields.place().field("apiVersion").error(&format!(
                             "must be {AI_GATEWAY_GROUP}/v1beta1 or {AI_GATEWAY_GROUP}/v1alpha1"
                         ));
                         ApiVersion::V1Beta1
@@ -92,7 +93,7 @@ impl<'t, 'r> Resources<'t, 'r> {
                 self.secrets.extend(named(kind, tree, fields, report, resource));
             }
             kind if api_version.starts_with(AI_GATEWAY_GROUP) && !OTHER_KINDS.contains(&kind) => {
-                fields.place().field("kind").warning(format!(
+                fields.place().field("kind").warning(&format!(
                     "{AI_GATEWAY_GROUP} is not known to have a kind \"{}\": ignored",
                     quote(kind)
                 ));
@@ -138,7 +139,7 @@ fn named<'t, 'r>(
 fn filled<'t>(fields: &mut Fields<'t, '_>, name: &'static str) -> Option<&'t str> {
     let place = fields.place().field(name);
     let text = match fields.get(name) {
-        Some((value, place)) => text(value, &place)?,
+        Some((value, place)) => text(value, place)?,
         None => "",
     };
     if text.is_empty() {

@@ -1,8 +1,9 @@
 //! Secrets: the objects that hold them, and what answers a reference to one.
 
 use super::backend::DEFAULT_NAMESPACE;
-use super::cursor::{Fields, Place, text};
+use super::cursor::{Fields, text};
 use super::index::Index;
+use super::place::Place;
 use super::resources::Resource;
 use super::rules;
 use crate::credential::{Secret, SecretError};
@@ -86,12 +87,12 @@ pub(crate) fn secret_settings(fields: &mut Fields<'_, '_>) -> SecretSettings {
     let Some(mut secrets) = fields.object("secrets") else { return SecretSettings::default() };
     let mut env: Vec<EnvironmentSecret> = Vec::new();
     for (item, place) in secrets.list("env") {
-        let Some(entry) = environment_secret(item, place.clone()) else { continue };
+        let Some(entry) = environment_secret(item, place) else { continue };
         if env.iter().any(|other| {
             (&other.namespace, &other.name, &other.key)
                 == (&entry.namespace, &entry.name, &entry.key)
         }) {
-            place.error(format!(
+            place.error(&format!(
                 "Secret {}/{}, key {}, occurs twice",
                 entry.namespace, entry.name, entry.key
             ));
@@ -177,16 +178,16 @@ impl<'r, 's> SecretStore<'r, 's> {
         let mut index = Index::default();
         let mut objects: Vec<Object<'r>> = Vec::new();
         for Resource { namespace, name, mut fields } in secrets {
-            let place = fields.place().clone();
+            let place = fields.place();
             let mut values = Object::new();
             // The first is found first: the API server lets stringData win over data.
             for (key, value, place) in fields.entries("stringData") {
-                let content = text(value, &place)
+                let content = text(value, place)
                     .map_or(Content::Broken, |text| Content::Text(text.to_owned()));
                 values.push((key.to_owned(), Value { content, place }));
             }
             for (key, value, place) in fields.entries("data") {
-                let content = text(value, &place).map_or(Content::Broken, |t| decode(t, &place));
+                let content = text(value, place).map_or(Content::Broken, |t| decode(t, place));
                 values.push((key.to_owned(), Value { content, place }));
             }
             if index.set(&format!("{namespace}/{name}"), objects.len()).is_some() {
@@ -200,7 +201,7 @@ impl<'r, 's> SecretStore<'r, 's> {
     /// What answers a reference, made at `place`, to `key` of the Secret `namespace/name`.
     pub(crate) fn resolve(
         &self,
-        place: &Place<'_>,
+        place: Place<'_>,
         namespace: &str,
         name: &str,
         key: SecretKey,
@@ -219,7 +220,7 @@ impl<'r, 's> SecretStore<'r, 's> {
             return match checked {
                 Ok(secret) => Some(SecretSource::Known(secret)),
                 Err(message) => {
-                    value.place.error(message);
+                    value.place.error(&message);
                     None
                 }
             };
@@ -233,7 +234,7 @@ impl<'r, 's> SecretStore<'r, 's> {
             return Some(SecretSource::File(format!("{folder}/{namespace}/{name}/{}", key.name)));
         }
         let key = key.name;
-        place.error(match object {
+        place.error(&match object {
             Some(_) => format!("Secret {namespace}/{name} has no key {key}"),
             None => format!(
                 "Secret {namespace}/{name}, key {key}, is neither in resources nor in secrets.env, \
@@ -245,7 +246,7 @@ impl<'r, 's> SecretStore<'r, 's> {
 
     fn variable(
         &self,
-        place: &Place<'_>,
+        place: Place<'_>,
         index: usize,
         entry: &EnvironmentSecret,
         key: SecretKey,
@@ -258,7 +259,7 @@ impl<'r, 's> SecretStore<'r, 's> {
             Variable::Unset => {
                 place.report().setting(
                     &field,
-                    format!(
+                    &format!(
                         "{variable} is not set in the environment of the VM \
                          (vm_config.environment_variables)"
                     ),
@@ -269,7 +270,7 @@ impl<'r, 's> SecretStore<'r, 's> {
         match key.check(&text) {
             Ok(secret) => Some(SecretSource::Known(secret)),
             Err(error) => {
-                place.report().setting(&field, format!("{variable} {error}"));
+                place.report().setting(&field, &format!("{variable} {error}"));
                 None
             }
         }
@@ -277,7 +278,7 @@ impl<'r, 's> SecretStore<'r, 's> {
 }
 
 /// Decodes a value of `data`, which may be folded over lines.
-fn decode(text: &str, place: &Place<'_>) -> Content {
+fn decode(text: &str, place: Place<'_>) -> Content {
     let folded: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
     let Ok(bytes) = STANDARD.decode(folded) else {
         place.error("must be base64");

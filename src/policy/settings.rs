@@ -1,8 +1,9 @@
 //! The filter's own settings: everything of the plugin configuration but `resources`.
 
 use super::backend::BackendName;
-use super::cursor::{Fields, Place, text};
+use super::cursor::{Fields, text};
 use super::identity::{PolicySettings, policies};
+use super::place::Place;
 use super::rules;
 use super::secrets::{SecretSettings, secret_settings};
 use std::ops::RangeInclusive;
@@ -128,15 +129,15 @@ impl Backend {
             .entries("names")
             .into_iter()
             .filter_map(|(attribute, value, place)| {
-                Some((attribute.to_owned(), backend_name(text(value, &place)?, &place)?))
+                Some((attribute.to_owned(), backend_name(text(value, place)?, place)?))
             })
             .collect();
         let hosts = backend
             .entries("hosts")
             .into_iter()
             .filter_map(|(key, value, place)| {
-                let name = backend_name(key, &place)?;
-                let host = checked(text(value, &place)?, &place, rules::authority, NOT_A_HOST)?;
+                let name = backend_name(key, place)?;
+                let host = checked(text(value, place)?, place, rules::authority, NOT_A_HOST)?;
                 Some((name, host))
             })
             .collect();
@@ -166,7 +167,7 @@ fn property(backend: &mut Fields<'_, '_>) -> Vec<String> {
     parts.into_iter().map(|(part, _)| part.to_owned()).collect()
 }
 
-fn backend_name(text: &str, place: &Place<'_>) -> Option<BackendName> {
+fn backend_name(text: &str, place: Place<'_>) -> Option<BackendName> {
     let name = BackendName::parse(text);
     if name.is_none() {
         place.error(
@@ -186,14 +187,14 @@ fn egress(fields: &mut Fields<'_, '_>) -> Egress {
         .entries("clusters")
         .into_iter()
         .filter_map(|(host, value, place)| {
-            let host = checked(host, &place, rules::host, "must be a host without a port")?;
-            Some((host.to_ascii_lowercase(), checked(text(value, &place)?, &place, filled, EMPTY)?))
+            let host = checked(host, place, rules::host, "must be a host without a port")?;
+            Some((host.to_ascii_lowercase(), checked(text(value, place)?, place, filled, EMPTY)?))
         })
         .collect();
     let plaintext_hosts = egress
         .texts("plaintextHosts")
         .into_iter()
-        .filter_map(|(host, place)| checked(host, &place, rules::authority, NOT_A_HOST))
+        .filter_map(|(host, place)| checked(host, place, rules::authority, NOT_A_HOST))
         .map(|host| host.to_ascii_lowercase())
         .collect();
     let timeout = within(&mut egress, "timeout", "100ms", 5_000, 100..=60_000);
@@ -210,10 +211,10 @@ fn filled(text: &str) -> bool {
 /// The name of a cluster that may be absent, but not empty.
 fn name(fields: &mut Fields<'_, '_>, field: &'static str) -> Option<String> {
     let (name, place) = fields.text(field)?;
-    checked(name, &place, filled, EMPTY)
+    checked(name, place, filled, EMPTY)
 }
 
-fn checked(text: &str, place: &Place<'_>, rule: fn(&str) -> bool, message: &str) -> Option<String> {
+fn checked(text: &str, place: Place<'_>, rule: fn(&str) -> bool, message: &str) -> Option<String> {
     if !rule(text) {
         place.error(message);
         return None;
@@ -232,7 +233,7 @@ fn within(
     let default = Duration::from_millis(default);
     let Some((duration, place)) = fields.duration(field) else { return default };
     if !u64::try_from(duration.as_millis()).is_ok_and(|value| bounds.contains(&value)) {
-        place.error(format!("must be between {least} and 60s"));
+        place.error(&format!("must be between {least} and 60s"));
         return default;
     }
     duration

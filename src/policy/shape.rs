@@ -1,8 +1,8 @@
 //! The form of fields that a manifest may have and that nothing here uses: a small schema, so that a
 //! manifest which the API server refuses is refused here too.
 
-use super::cursor::Place;
 use super::cursor::{Fields, items, text, unsupported};
+use super::place::Place;
 use super::rules;
 use super::tree::Tree;
 
@@ -29,17 +29,17 @@ pub(crate) enum Shape {
 }
 
 /// Notes whatever of `value` is not of its shape.
-pub(crate) fn check(value: &Tree, place: &Place<'_>, shape: &Shape) {
+pub(crate) fn check(value: &Tree, place: Place<'_>, shape: &Shape) {
     match shape {
         Shape::Text => {
             text(value, place);
         }
         Shape::Filled(most) => match text(value, place).map(|text| text.chars().count()) {
             Some(0) => {
-                place.error(format!("{} in body should be at least 1 chars long", place.path()))
+                place.error(&format!("{} in body should be at least 1 chars long", place.path()))
             }
             Some(length) if length > *most => {
-                place.error(format!("Too long: may not be more than {most} characters"))
+                place.error(&format!("Too long: may not be more than {most} characters"))
             }
             _ => {}
         },
@@ -55,22 +55,22 @@ pub(crate) fn check(value: &Tree, place: &Place<'_>, shape: &Shape) {
         }
         Shape::Boolean => {
             if !matches!(value, Tree::Bool(_)) {
-                place.error(format!("must be a boolean, not {}", value.kind()));
+                place.error(&format!("must be a boolean, not {}", value.kind()));
             }
         }
         Shape::OneOf(words) => {
             if let Some(word) = text(value, place)
                 && !words.contains(&word)
             {
-                place.error(unsupported(word, words.iter().copied()));
+                place.error(&unsupported(word, words));
             }
         }
         Shape::Object(shapes) => {
-            let Some(mut fields) = Fields::of(value, place.clone()) else { return };
+            let Some(mut fields) = Fields::of(value, place) else { return };
             for (name, shape) in *shapes {
                 let required = matches!(shape, Shape::Filled(_) | Shape::Items(1.., _, _));
                 match fields.get(name) {
-                    Some((value, place)) => check(value, &place, shape),
+                    Some((value, place)) => check(value, place, shape),
                     None if required => place.field(name).error("Required value"),
                     None => {}
                 }
@@ -78,18 +78,19 @@ pub(crate) fn check(value: &Tree, place: &Place<'_>, shape: &Shape) {
             fields.finish();
         }
         Shape::AnyObject => {
-            Fields::of(value, place.clone());
+            Fields::of(value, place);
         }
         Shape::Items(least, most, shape) => {
             let list = items(value, place);
             if list.len() > *most {
-                place.error(format!("Too many: {}: must have at most {most} items", list.len()));
+                place.error(&format!("Too many: {}: must have at most {most} items", list.len()));
             }
             if list.len() < *least && matches!(value, Tree::List(_)) {
-                place.error(format!("{} in body should have at least {least} items", place.path()));
+                place
+                    .error(&format!("{} in body should have at least {least} items", place.path()));
             }
             for (item, place) in list {
-                check(item, &place, shape);
+                check(item, place, shape);
             }
         }
     }
