@@ -24,6 +24,8 @@ const HEADERS: [&str; 10] = [
 ];
 const PARAMETERS: [&str; 5] = ["key", "api_key", "api-key", "access_token", "subscription-key"];
 
+const UNKNOWN: fn(&[u8]) -> bool = |_| false;
+
 /// Envoy's map: removals take every value, a set header has one.
 fn apply(headers: &Headers, changes: &Changes<'_>) -> Pairs {
     let mut map = headers.to_vec();
@@ -98,7 +100,7 @@ fn header_name() -> impl Strategy<Value = String> {
     prop_oneof![
         prop::sample::select(&HEADERS[..]).prop_map(str::to_owned),
         Just("sec-websocket-protocol".to_owned()),
-        Just("x-envoy-original-path".to_owned()),
+        "x-envoy-original-(path|url)",
         "x-aigw-[a-z]{0,6}",
         "(x-)?(api|amz|goog|aigw)-?(key|date|keys|x)?",
         "[a-z][a-z0-9_-]{0,10}",
@@ -174,7 +176,7 @@ proptest! {
         credential in credential(),
     ) {
         let earlier = Earlier::default();
-        let changes = inject(&request, &earlier, ClientCredentials::Strip, Some(&credential));
+        let changes = inject(&request, &earlier, ClientCredentials::Strip, &UNKNOWN, Some(&credential));
         let sent = apply(&request, &changes);
         let ours = (
             credential.header().name().to_owned(),
@@ -204,27 +206,28 @@ proptest! {
         prop_assert_eq!(protocols(&sent), protocols(&request));
         let rest = |headers: &Headers| -> Pairs {
             let mut rest = without(&headers[1..], "sec-websocket-protocol");
-            rest.retain(|(n, _)| !header_is_credential(n) && n != "x-envoy-original-path");
+            rest.retain(|(n, _)| !header_is_credential(n) && !n.starts_with("x-envoy-original-"));
             rest
         };
         prop_assert_eq!(rest(&sent), rest(&request));
-        let original = |headers: &Headers| -> Vec<Vec<u8>> {
-            let values = headers.iter().filter(|(name, _)| name == "x-envoy-original-path");
-            values.map(|(_, value)| value.clone()).collect()
-        };
-        // Envoy writes it once.
-        if let ([sent], [received]) = (&original(&sent)[..], &original(&request)[..]) {
-            prop_assert_eq!(sent, &expected_path(received));
-        }
-        for value in original(&sent) {
-            prop_assert_eq!(&expected_path(&value), &value);
+        // Envoy writes each of these once.
+        for name in ["x-envoy-original-path", "x-envoy-original-url"] {
+            let original = |headers: &Headers| -> Vec<Vec<u8>> {
+                headers.iter().filter(|(n, _)| n == name).map(|(_, v)| v.clone()).collect()
+            };
+            if let ([sent], [received]) = (&original(&sent)[..], &original(&request)[..]) {
+                prop_assert_eq!(sent, &expected_path(received));
+            }
+            for value in original(&sent) {
+                prop_assert_eq!(&expected_path(&value), &value);
+            }
         }
     }
 
     #[test]
     fn keep_changes_one_header(request in request(), credential in credential()) {
         let earlier = Earlier::default();
-        let changes = inject(&request, &earlier, ClientCredentials::Keep, Some(&credential));
+        let changes = inject(&request, &earlier, ClientCredentials::Keep, &UNKNOWN, Some(&credential));
         let name = credential.header().name();
         let mut expected = without(&request, name);
         expected.push((name.to_owned(), credential.value().expose().as_bytes().to_vec()));
@@ -239,7 +242,7 @@ proptest! {
         let mut headers = request.clone();
         let mut earlier = Earlier::default();
         for credential in &credentials {
-            let changes = inject(&headers, &earlier, ClientCredentials::Strip, credential.as_ref());
+            let changes = inject(&headers, &earlier, ClientCredentials::Strip, &UNKNOWN, credential.as_ref());
             let next = apply(&headers, &changes);
             // What the edge remembers.
             earlier = Earlier {

@@ -16,6 +16,9 @@ pub enum CredentialHeader {
 }
 
 impl CredentialHeader {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Authorization, Self::XApiKey, Self::ApiKey];
+
     /// The name, in lower case.
     pub const fn name(self) -> &'static str {
         match self {

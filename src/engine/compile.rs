@@ -1,5 +1,6 @@
 //! From a configuration to what the hot path reads: one credential a policy.
 
+use super::known::Known;
 use crate::credential::Credential;
 use crate::policy::{
     Backends, ClientCredentials, Config, Credentials, Policy, Position, Problem, SecretSource,
@@ -27,6 +28,7 @@ pub struct Filter {
     pub(crate) position: Position,
     pub(crate) client_credentials: ClientCredentials,
     pub(crate) unmatched_backend: UnmatchedBackend,
+    pub(crate) known: Known,
     property: Vec<String>,
     entries: Vec<Entry>,
 }
@@ -62,6 +64,7 @@ impl Filter {
             position: config.settings.position,
             client_credentials: config.settings.client_credentials,
             unmatched_backend: config.settings.unmatched_backend,
+            known: Known::new(entries.iter().map(|entry| &entry.credential)),
             property: config.settings.backend_property,
             entries,
         })

@@ -1,6 +1,7 @@
 //! The machines that join policies, credentials and requests.
 
 mod compile;
+mod known;
 mod reply;
 mod request;
 

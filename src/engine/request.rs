@@ -54,8 +54,9 @@ pub fn decide<'a>(filter: &'a Filter, attempt: &Attempt<'a>) -> Decision<'a> {
         // Every request has pseudo-headers: these could not be read.
         return Decision::Refuse(entry, Refusal::Internal);
     }
+    let known = |value: &[u8]| filter.known.contains(value);
     let changes = |credential| {
-        inject(attempt.headers, attempt.earlier, filter.client_credentials, credential)
+        inject(attempt.headers, attempt.earlier, filter.client_credentials, &known, credential)
     };
     match (entry, filter.unmatched_backend) {
         (Some(entry), _) => Decision::Inject(entry, changes(Some(&entry.credential))),

@@ -109,13 +109,17 @@ fn refuse(shared: &Shared, entry: Option<&Entry>, refusal: Refusal, attempt: &At
         (Refusal::UnknownBackend, None) => {
             format!("a request has no {}, which names its backend", property())
         }
-        (Refusal::Misconfigured, _) => format!(
-            "the filter stands in {} chain, and position says otherwise",
-            match attempt.place {
-                Place::Upstream => "a cluster's upstream filter",
-                Place::Listener => "a listener's filter",
+        (Refusal::Misconfigured, _) => match attempt.place {
+            Place::Upstream => {
+                "the filter stands in the upstream filters of a cluster and is \
+                configured for a listener: set position: Upstream, or move it"
             }
-        ),
+            Place::Listener => {
+                "the filter stands in the filters of a listener and is configured \
+                for the upstream filters of clusters: set position: Listener, or move it"
+            }
+        }
+        .to_owned(),
         (Refusal::Internal, _) => "the headers of a request could not be read".to_owned(),
     });
     host::reply(&refusal.reply());

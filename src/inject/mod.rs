@@ -4,7 +4,7 @@
 mod query;
 mod strip;
 
-use crate::credential::Credential;
+use crate::credential::{Credential, CredentialHeader};
 use crate::policy::ClientCredentials;
 use std::borrow::Cow;
 
@@ -14,6 +14,8 @@ pub const PATH: &str = ":path";
 /// (<https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter#x-envoy-original-path>).
 /// It goes to the provider, with the client's query in it.
 const ORIGINAL_PATH: &str = "x-envoy-original-path";
+/// The same for an internal redirect, with scheme and host.
+const ORIGINAL_URL: &str = "x-envoy-original-url";
 
 /// The headers of a request, in order, with every occurrence of a name; names are in lower case.
 pub type Headers = [(String, Vec<u8>)];
@@ -58,10 +60,14 @@ pub struct Changes<'a> {
 
 /// Puts `credential` on a request in place of the client's own, and in place of what an earlier
 /// attempt wrote. Without a credential the request only loses what an earlier attempt wrote.
+///
+/// `known` recognises a credential of ours by its value: a mirrored request may hold one that
+/// `earlier` does not tell of.
 pub fn inject<'a>(
     headers: &'a Headers,
     earlier: &Earlier,
     client: ClientCredentials,
+    known: &dyn Fn(&[u8]) -> bool,
     credential: Option<&'a Credential>,
 ) -> Changes<'a> {
     let strip = match (client, credential) {
@@ -79,7 +85,10 @@ pub fn inject<'a>(
         }
         let remove = earlier.wrote(name)
             || target == Some(name)
-            || (strip && strip::is_credential(name.as_bytes()));
+            || match strip {
+                true => strip::is_credential(name.as_bytes()),
+                false => CredentialHeader::ALL.iter().any(|h| h.name() == name) && known(value),
+            };
         if remove {
             if !removed.contains(&name.as_str()) {
                 removed.push(name);
@@ -112,7 +121,7 @@ pub fn inject<'a>(
 fn without_credentials(name: &str, value: &[u8], headers: &Headers) -> Option<Vec<u8>> {
     match name {
         strip::WEBSOCKET_PROTOCOL => strip::websocket_protocols(headers),
-        ORIGINAL_PATH => query::without_credentials(value),
+        ORIGINAL_PATH | ORIGINAL_URL => query::without_credentials(value),
         _ => None,
     }
 }
@@ -150,6 +159,13 @@ mod tests {
         pairs.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect()
     }
 
+    const UNKNOWN: fn(&[u8]) -> bool = |_| false;
+
+    fn strip<'a>(headers: &'a Headers, credential: &'a Credential) -> Changes<'a> {
+        let earlier = Earlier::default();
+        inject(headers, &earlier, ClientCredentials::Strip, &UNKNOWN, Some(credential))
+    }
+
     fn secret(text: &str) -> Secret {
         Secret::line(text).unwrap()
     }
@@ -184,8 +200,7 @@ mod tests {
             ("x-api-key", "theirs again"),
             ("x-aigw-api-key", "theirs"),
         ]);
-        let changes =
-            inject(&request, &Earlier::default(), ClientCredentials::Strip, Some(&credential));
+        let changes = strip(&request, &credential);
         assert_eq!(
             apply(&request, &changes),
             pairs(&[(":path", "/v1/messages?beta=true"), ("accept", "*/*"), ("x-api-key", "ours")])
@@ -202,8 +217,13 @@ mod tests {
             ("authorization", "Basic b"),
             ("x-api-key", "theirs"),
         ]);
-        let changes =
-            inject(&request, &Earlier::default(), ClientCredentials::Keep, Some(&credential));
+        let changes = inject(
+            &request,
+            &Earlier::default(),
+            ClientCredentials::Keep,
+            &UNKNOWN,
+            Some(&credential),
+        );
         assert_eq!(
             apply(&request, &changes),
             pairs(&[
@@ -220,12 +240,12 @@ mod tests {
         let earlier = Earlier { written: b"authorization".to_vec(), path: None };
         let request = headers(&[(":path", "/"), ("authorization", "Bearer A"), ("x-api-key", "k")]);
         let second = Credential::api_key(secret("B"));
-        let changes = inject(&request, &earlier, ClientCredentials::Keep, Some(&second));
+        let changes = inject(&request, &earlier, ClientCredentials::Keep, &UNKNOWN, Some(&second));
         assert_eq!(
             apply(&request, &changes),
             pairs(&[(":path", "/"), ("x-api-key", "k"), ("api-key", "B")])
         );
-        let changes = inject(&request, &earlier, ClientCredentials::Strip, None);
+        let changes = inject(&request, &earlier, ClientCredentials::Strip, &UNKNOWN, None);
         assert_eq!(apply(&request, &changes), pairs(&[(":path", "/"), ("x-api-key", "k")]));
         assert_eq!(changes.written, None);
     }
@@ -235,16 +255,17 @@ mod tests {
         let path = RewrittenPath { before: b"/a?key=k&b".to_vec(), after: b"/a?b".to_vec() };
         let earlier = Earlier { written: b"authorization".to_vec(), path: Some(path.clone()) };
         let request = headers(&[(":path", "/a?b")]);
-        let changes = inject(&request, &earlier, ClientCredentials::Strip, None);
+        let changes = inject(&request, &earlier, ClientCredentials::Strip, &UNKNOWN, None);
         assert_eq!(apply(&request, &changes), pairs(&[(":path", "/a?key=k&b")]));
         assert_eq!(changes.path, None);
         // The next one strips it again and remembers the same original.
         let credential = Credential::bearer(&secret("ours"));
-        let changes = inject(&request, &earlier, ClientCredentials::Strip, Some(&credential));
+        let changes =
+            inject(&request, &earlier, ClientCredentials::Strip, &UNKNOWN, Some(&credential));
         assert_eq!(changes.path, Some(path));
         assert_eq!(apply(&request, &changes)[0].1, "/a?b");
         let request = headers(&[(":path", "/other")]);
-        let changes = inject(&request, &earlier, ClientCredentials::Strip, None);
+        let changes = inject(&request, &earlier, ClientCredentials::Strip, &UNKNOWN, None);
         assert_eq!(changes.mutations, []);
     }
 
@@ -256,8 +277,7 @@ mod tests {
             ("sec-websocket-protocol", "realtime, openai-insecure-api-key.sk-1"),
             ("sec-websocket-protocol", "OpenAI-Insecure-API-Key.sk-2,openai-beta.realtime-v1"),
         ]);
-        let changes =
-            inject(&request, &Earlier::default(), ClientCredentials::Strip, Some(&credential));
+        let changes = strip(&request, &credential);
         assert_eq!(
             apply(&request, &changes)[1..],
             pairs(&[
@@ -266,30 +286,51 @@ mod tests {
             ])
         );
         let only = headers(&[("sec-websocket-protocol", "openai-insecure-api-key.sk-1")]);
-        let changes =
-            inject(&only, &Earlier::default(), ClientCredentials::Strip, Some(&credential));
+        let changes = strip(&only, &credential);
         assert_eq!(apply(&only, &changes), pairs(&[("authorization", "Bearer ours")]));
     }
 
     #[test]
-    fn the_original_path_that_envoy_adds_loses_the_credentials_too() {
+    fn the_original_paths_that_envoy_adds_lose_the_credentials_too() {
         let credential = Credential::bearer(&secret("ours"));
-        let request =
-            headers(&[(":path", "/v1?a=b"), ("x-envoy-original-path", "/openai/v1?key=k&a=b")]);
-        let changes =
-            inject(&request, &Earlier::default(), ClientCredentials::Strip, Some(&credential));
+        let request = headers(&[
+            (":path", "/v1?a=b"),
+            ("x-envoy-original-path", "/openai/v1?key=k&a=b"),
+            ("x-envoy-original-url", "http://a.example/v1?a=b&key=k"),
+        ]);
+        let changes = strip(&request, &credential);
         assert_eq!(
-            apply(&request, &changes)[1],
-            ("x-envoy-original-path".to_owned(), "/openai/v1?a=b".to_owned())
+            apply(&request, &changes)[1..3],
+            pairs(&[
+                ("x-envoy-original-path", "/openai/v1?a=b"),
+                ("x-envoy-original-url", "http://a.example/v1?a=b")
+            ])
         );
+    }
+
+    #[test]
+    fn a_credential_of_ours_is_removed_by_its_value_where_headers_are_kept() {
+        let credential = Credential::x_api_key(secret("ours"));
+        let known = |value: &[u8]| value == b"Bearer A";
+        let request = headers(&[
+            ("authorization", "Bearer A"),
+            ("api-key", "theirs"),
+            ("x-other", "Bearer A"),
+        ]);
+        let earlier = Earlier::default();
+        let changes =
+            inject(&request, &earlier, ClientCredentials::Keep, &known, Some(&credential));
+        let kept = [("api-key", "theirs"), ("x-other", "Bearer A")];
+        assert_eq!(apply(&request, &changes), pairs(&[kept[0], kept[1], ("x-api-key", "ours")]));
+        let changes = inject(&request, &earlier, ClientCredentials::Strip, &known, None);
+        assert_eq!(apply(&request, &changes), pairs(&kept));
     }
 
     #[test]
     fn a_request_without_credentials_gets_exactly_one_header() {
         let credential = Credential::bearer(&secret("ours"));
         let request = headers(&[(":method", "GET"), (":path", "/v1/models?limit=2&after=a%20b")]);
-        let changes =
-            inject(&request, &Earlier::default(), ClientCredentials::Strip, Some(&credential));
+        let changes = strip(&request, &credential);
         assert_eq!(
             changes.mutations,
             [Mutation::Set("authorization", Cow::Borrowed(b"Bearer ours"))]
