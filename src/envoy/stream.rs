@@ -3,6 +3,7 @@
 use super::host;
 use super::statistics::Statistics;
 use crate::engine::{Attempt, Decision, Entry, Filter, Place, Refusal, decide};
+use crate::policy::quote;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use std::cell::RefCell;
@@ -103,7 +104,7 @@ fn refuse(shared: &Shared, entry: Option<&Entry>, refusal: Refusal, attempt: &At
     shared.complain(match (refusal, attempt.backend) {
         (Refusal::UnknownBackend, Some(backend)) => format!(
             "no policy targets backend \"{}\" (the value of {})",
-            String::from_utf8_lossy(backend).escape_debug(),
+            quote(&String::from_utf8_lossy(backend)),
             property()
         ),
         (Refusal::UnknownBackend, None) => {

@@ -31,7 +31,7 @@ pub use identity::{AzureIdentity, ManagedIdentity, PolicySettings};
 pub use load::{Config, Loaded, load, parse};
 pub use manifest::{CredentialOverride, Credentials, OverrideSource, Policy};
 pub use oidc::{OidcClientId, OidcExchange};
-pub use problem::{Problem, Severity};
+pub use problem::{Problem, Severity, quote};
 pub use secrets::{Environment, EnvironmentSecret, SecretSettings, SecretSource, Variable};
 pub use settings::{ClientCredentials, Egress, Position, Settings, UnmatchedBackend};
 pub use tree::Tree;

@@ -46,7 +46,7 @@ impl fmt::Display for Problem {
 }
 
 /// Outside text made fit for one line of a message: control characters escaped, cut when long.
-pub(crate) fn quote(text: &str) -> String {
+pub fn quote(text: &str) -> String {
     let mut quoted = String::new();
     for (count, character) in text.chars().enumerate() {
         if count == LONGEST_QUOTE {

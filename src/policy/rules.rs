@@ -110,7 +110,9 @@ pub(crate) fn authority(text: &str) -> bool {
 /// A host without a port.
 pub(crate) fn host(text: &str) -> bool {
     if let Some(address) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        return address.parse::<core::net::Ipv6Addr>().is_ok();
+        // Not every such text is an address, but none is anything else; Envoy refuses the others.
+        return address.contains(':')
+            && address.bytes().all(|b| b.is_ascii_hexdigit() || b":.".contains(&b));
     }
     (1..=253).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
