@@ -56,6 +56,8 @@ impl HttpContext for Stream {
         };
         let backend = host::property(shared.filter.property());
         let headers = host::request_headers();
+        #[cfg(feature = "test-hooks")]
+        panic_if_asked(&headers);
         let earlier = host::earlier();
         let attempt = Attempt {
             place: if host::is_upstream() { Place::Upstream } else { Place::Listener },
@@ -82,6 +84,15 @@ impl HttpContext for Stream {
                 Action::Pause
             }
         }
+    }
+}
+
+/// Tests ask for a panic by a header.
+#[cfg(feature = "test-hooks")]
+#[allow(clippy::panic, reason = "it is what tests ask for")]
+fn panic_if_asked(headers: &crate::inject::Headers) {
+    if headers.iter().any(|(name, _)| name == "x-test-panic") {
+        panic!("a test asked for it");
     }
 }
 
