@@ -191,7 +191,7 @@ fn files_that_cannot_be_checked_are_errors() {
     let lines: Vec<_> = errors.lines().collect();
     assert_eq!(lines.len(), 3, "{errors}");
     assert!(lines[0].contains("missing.yaml: cannot be read: "), "{errors}");
-    assert!(lines[1].contains("envoy.yaml: is an Envoy configuration"), "{errors}");
+    assert!(lines[1].contains("envoy.yaml: holds no aigw-auth filter"), "{errors}");
     assert!(lines[2].contains("latin.yaml: is not UTF-8 text"), "{errors}");
     // The others are checked all the same.
     assert!(output.contains("good.yaml: ok"), "{output}");

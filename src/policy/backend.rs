@@ -88,7 +88,7 @@ impl Backends {
     }
 
     /// The number of the policy for an attribute value.
-    pub(crate) fn policy(&self, attribute: &[u8]) -> Option<usize> {
+    pub fn policy(&self, attribute: &[u8]) -> Option<usize> {
         self.by_attribute.get(attribute)
     }
 }

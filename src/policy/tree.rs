@@ -7,6 +7,7 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 use std::fmt;
 
 /// A value of a configuration document.
+#[derive(PartialEq)]
 pub enum Tree {
     /// `null`, or nothing at all.
     Null,

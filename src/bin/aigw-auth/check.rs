@@ -1,7 +1,9 @@
 //! `aigw-auth check`: the filter's own rules over files.
 
 use crate::document::{Document, documents};
-use aigw_auth::policy::{Problem, Severity, Tree, Variable, load};
+use crate::envoy_file::inspect;
+use crate::judge::{Judgement, judge};
+use aigw_auth::policy::{Problem, Severity, Tree, Variable};
 use std::env::VarError;
 use std::path::{Path, PathBuf};
 
@@ -44,30 +46,33 @@ impl Report {
     /// Checks one configuration, whose resources are of `files`: the n-th of the n-th, or all of the
     /// only one.
     fn configuration(&mut self, tree: &Tree, files: &[PathBuf]) {
-        let loaded = load(tree, &environment);
-        let (accepted, mut problems) = match loaded {
-            Ok(loaded) => {
-                let mut warnings = loaded.warnings;
-                // The filter refuses what it cannot do yet; the manifest is none the worse for it.
-                warnings.extend(loaded.config.not_yet());
-                let backends = loaded.config.policies.iter().map(|p| p.targets.len()).sum();
-                (Some((loaded.config.policies.len(), backends)), warnings)
-            }
-            Err(problems) => (None, problems),
-        };
-        if accepted.is_some() {
-            problems.iter_mut().for_each(|problem| problem.severity = Severity::Warning);
-        }
+        let Judgement { config, problems } = judge(tree, &environment);
         for problem in problems {
             let file =
                 problem.resource.and_then(|index| files.get(index)).or_else(|| files.first());
             self.findings.push((file.cloned().unwrap_or_default(), problem));
         }
-        if let Some((policies, backends)) = accepted {
+        if let Some(config) = config {
             let mut files = files.to_vec();
             files.dedup();
+            let policies = config.policies.len();
+            let backends = config.policies.iter().map(|policy| policy.targets.len()).sum();
             self.accepted.push(Accepted { files, policies, backends });
         }
+    }
+
+    /// Checks what a configuration of Envoy has of the filter.
+    fn envoy(&mut self, tree: &Tree, path: &Path) {
+        let inspection = inspect(tree, &environment);
+        if inspection.problems.iter().all(|problem| problem.severity == Severity::Warning) {
+            self.accepted.push(Accepted {
+                files: vec![path.to_owned()],
+                policies: inspection.policies,
+                backends: inspection.backends,
+            });
+        }
+        let problems = inspection.problems.into_iter();
+        self.findings.extend(problems.map(|problem| (path.to_owned(), problem)));
     }
 }
 
@@ -85,6 +90,7 @@ pub(crate) fn check(paths: &[PathBuf]) -> Report {
                         Document::Plugin(tree) => {
                             report.configuration(&tree, std::slice::from_ref(path));
                         }
+                        Document::Envoy(tree) => report.envoy(&tree, path),
                         Document::Manifest(tree) => {
                             manifests.push(tree);
                             origins.push(path.clone());

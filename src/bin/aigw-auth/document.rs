@@ -1,8 +1,12 @@
 //! Files, and the documents in them.
 
+use crate::envoy_file::is_envoy_file;
 use aigw_auth::policy::Tree;
 use std::io::Read;
 use std::path::Path;
+
+/// How large YAML may become when its aliases are followed.
+const MOST_EVENTS: usize = 5_000_000;
 
 /// What a document is.
 pub(crate) enum Document {
@@ -10,6 +14,8 @@ pub(crate) enum Document {
     Manifest(Tree),
     /// A configuration of the filter.
     Plugin(Tree),
+    /// A configuration of Envoy.
+    Envoy(Tree),
 }
 
 /// Reads the documents of a file; `-` is standard input.
@@ -26,12 +32,8 @@ pub(crate) fn documents(path: &Path) -> Result<Vec<Document>, String> {
         if matches!(tree, Tree::Null) {
             continue;
         }
-        if tree.field("static_resources").is_some() || has_typed_resources(&tree) {
-            return Err("is an Envoy configuration: check takes manifests and plugin \
-                        configurations (what stands under the filter's `configuration`)"
-                .to_owned());
-        }
         documents.push(match tree.field("kind") {
+            _ if is_envoy_file(&tree) => Document::Envoy(tree),
             Some(_) => Document::Manifest(tree),
             None => Document::Plugin(tree),
         });
@@ -52,14 +54,6 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     read.map_err(|error| format!("cannot be read: {error}"))
 }
 
-/// `resources` of Envoy's own: what a file of a cluster or listener discovery service holds.
-fn has_typed_resources(tree: &Tree) -> bool {
-    match tree.field("resources") {
-        Some(Tree::List(items)) => items.iter().any(|item| item.field("@type").is_some()),
-        _ => false,
-    }
-}
-
 fn json(text: &str) -> Result<Vec<Tree>, String> {
     serde_json::from_str(text).map(|tree| vec![tree]).or_else(|error| {
         // YAML may begin with a brace as well.
@@ -74,6 +68,13 @@ fn yaml(text: &str) -> Result<Vec<Tree>, String> {
     let options = serde_saphyr::options! {
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::PassThrough,
         with_snippet: false,
+        // A filter with hundreds of policies in hundreds of clusters is one anchor and many aliases.
+        budget: serde_saphyr::budget! {
+            enforce_alias_anchor_ratio: false,
+            max_events: MOST_EVENTS,
+            max_nodes: MOST_EVENTS,
+        },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MOST_EVENTS },
     };
     serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
         match error.location() {

@@ -2,6 +2,8 @@
 
 mod check;
 mod document;
+mod envoy_file;
+mod judge;
 mod output;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -19,11 +21,17 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Checks manifests and plugin configurations, and says what the filter would say of them.
+    /// Checks manifests, plugin configurations and Envoy files, and says what the filter would say of
+    /// them.
     ///
-    /// A FILE holds either Kubernetes manifests (a stream of YAML documents, as for `kubectl apply
-    /// -f`) or plugin configurations (the JSON or YAML under the filter's `configuration`). All
-    /// manifests of one call belong together: a policy may be in one file and its Secret in another.
+    /// A FILE holds Kubernetes manifests (a stream of YAML documents, as for `kubectl apply -f`),
+    /// plugin configurations (the JSON or YAML under the filter's `configuration`), or a configuration
+    /// of Envoy (a bootstrap, or listeners and clusters as a discovery service has them). All manifests
+    /// of one call belong together: a policy may be in one file and its Secret in another.
+    ///
+    /// In a configuration of Envoy everything about the filter is checked: what it is told, where it
+    /// stands, what requests can reach without it, and which logs print credentials. Listeners and
+    /// clusters that are not in the file are not known, and not spoken of.
     ///
     /// Every error is one line on standard error: the file, the object, the field, and what is wrong
     /// with it. Warnings do not change the exit status. Texts of Secrets are never printed.
@@ -34,9 +42,11 @@ Examples:
   aigw-auth check policies.yaml secrets.yaml
   kubectl get backendsecuritypolicies,secrets -o yaml | aigw-auth check -
   aigw-auth check --format json plugin.json
+  aigw-auth check envoy.yaml
 
 Variables under secrets.env are looked up in the environment of this command; those that are not set
-in it are taken to be set where Envoy runs.")]
+in it are taken to be set where Envoy runs. In a configuration of Envoy they have to be in
+environment_variables of the VM.")]
     Check {
         /// Files to check; - is standard input.
         #[arg(value_name = "FILE", required = true)]
