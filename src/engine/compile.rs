@@ -75,6 +75,11 @@ impl Filter {
         &self.property
     }
 
+    /// What happens to the credentials of clients.
+    pub fn client_credentials(&self) -> ClientCredentials {
+        self.client_credentials
+    }
+
     /// The policies, in the order of the configuration.
     pub fn entries(&self) -> &[Entry] {
         &self.entries

@@ -5,7 +5,8 @@
 //! functions anywhere).
 
 use crate::engine::Reply;
-use crate::inject::{Changes, Earlier, Mutation, RewrittenPath};
+use crate::inject::{Changes, Earlier, Mutation, RewrittenPath, credentials_in_trailers};
+use crate::policy::ClientCredentials;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::MapType;
 
@@ -39,11 +40,15 @@ pub(super) fn property(path: &[String]) -> Option<Vec<u8>> {
 
 /// Whether this stream is an attempt in an upstream filter chain.
 ///
-/// There, and only there, a host has been chosen already, so its metadata is a message, which Envoy
-/// refuses to serialise; in a listener's chain it is nothing. That refusal costs a third of what
-/// reading `upstream.address` does.
+/// A host with metadata has been chosen there and only there: that metadata is a message, which Envoy
+/// refuses to serialise, and the refusal costs a third of what a value does. Hosts that DNS found have
+/// none, so the count of attempts has the last word: in a listener's chain it is zero.
 pub(super) fn is_upstream() -> bool {
-    !matches!(hostcalls::get_property(vec!["xds", "upstream_host_metadata"]), Ok(None))
+    if !matches!(hostcalls::get_property(vec!["xds", "upstream_host_metadata"]), Ok(None)) {
+        return true;
+    }
+    let attempts = hostcalls::get_property(vec!["upstream", "request_attempt_count"]);
+    matches!(attempts, Ok(Some(count)) if count.iter().any(|byte| *byte != 0))
 }
 
 /// The headers of the request. Empty if they cannot be read.
@@ -82,6 +87,15 @@ pub(super) fn apply(changes: &Changes<'_>, earlier: &Earlier) {
         set_state(PATH_AFTER, &path.after);
     } else if earlier.path.is_some() {
         set_state(PATH_AFTER, b"");
+    }
+}
+
+/// Removes the client's credentials from the trailers of the request.
+pub(super) fn strip_trailers(client: ClientCredentials, written: &str) {
+    let map = MapType::HttpRequestTrailers;
+    let trailers = hostcalls::get_map_bytes(map).unwrap_or_default();
+    for name in credentials_in_trailers(&trailers, client, written) {
+        let _ = hostcalls::remove_map_value(map, name);
     }
 }
 

@@ -3,14 +3,15 @@
 use super::host;
 use super::statistics::Statistics;
 use crate::engine::{Attempt, Decision, Entry, Filter, Place, Refusal, decide};
-use crate::policy::quote;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// How many different complaints about requests one configuration logs in one worker.
+/// How many different unknown backends one configuration logs in one worker.
 const MOST_COMPLAINTS: usize = 64;
+/// The longest value of an attribute that can be the name of a backend, and so be logged.
+const LONGEST_NAME: usize = 253;
 
 /// What the streams of one configuration share in one worker.
 pub(super) struct Shared {
@@ -25,9 +26,10 @@ impl Shared {
     }
 
     /// Logs what is wrong with requests, each complaint once, so that traffic cannot fill the log.
-    fn complain(&self, complaint: String) {
+    fn complain(&self, refusal: Refusal, complaint: String) {
         let mut complaints = self.complaints.borrow_mut();
-        if complaints.len() < MOST_COMPLAINTS && !complaints.contains(&complaint) {
+        let room = complaints.len() < MOST_COMPLAINTS || refusal != Refusal::UnknownBackend;
+        if room && !complaints.contains(&complaint) {
             log::warn!("{complaint}");
             complaints.push(complaint);
         }
@@ -37,11 +39,13 @@ impl Shared {
 /// Decides about one attempt.
 pub(super) struct Stream {
     shared: Option<Rc<Shared>>,
+    /// The header that this attempt wrote.
+    written: Option<&'static str>,
 }
 
 impl Stream {
     pub(super) fn new(shared: Option<Rc<Shared>>) -> Self {
-        Self { shared }
+        Self { shared, written: None }
     }
 }
 
@@ -68,6 +72,7 @@ impl HttpContext for Stream {
         match decide(&shared.filter, &attempt) {
             Decision::Inject(entry, changes) => {
                 host::apply(&changes, &earlier);
+                self.written = changes.written;
                 host::set_outcome(&entry.injected);
                 if let Some(counters) = shared.statistics.policy(entry.index) {
                     counters.injected.count();
@@ -84,6 +89,13 @@ impl HttpContext for Stream {
                 Action::Pause
             }
         }
+    }
+
+    fn on_http_request_trailers(&mut self, _: usize) -> Action {
+        if let (Some(shared), Some(written)) = (&self.shared, self.written) {
+            host::strip_trailers(shared.filter.client_credentials(), written);
+        }
+        Action::Continue
     }
 }
 
@@ -112,12 +124,12 @@ fn refuse(shared: &Shared, entry: Option<&Entry>, refusal: Refusal, attempt: &At
         }
     }
     let property = || shared.filter.property().join(".");
-    shared.complain(match (refusal, attempt.backend) {
-        (Refusal::UnknownBackend, Some(backend)) => format!(
-            "no policy targets backend \"{}\" (the value of {})",
-            quote(&String::from_utf8_lossy(backend)),
-            property()
-        ),
+    let complaint = match (refusal, attempt.backend) {
+        (Refusal::UnknownBackend, Some(backend)) => {
+            let of_client = shared.filter.property().first().is_some_and(|part| part == "request");
+            let backend = if of_client { "a backend".to_owned() } else { printable(backend) };
+            format!("no policy targets {backend} (the value of {})", property())
+        }
         (Refusal::UnknownBackend, None) => {
             format!("a request has no {}, which names its backend", property())
         }
@@ -133,6 +145,17 @@ fn refuse(shared: &Shared, entry: Option<&Entry>, refusal: Refusal, attempt: &At
         }
         .to_owned(),
         (Refusal::Internal, _) => "the headers of a request could not be read".to_owned(),
-    });
+    };
+    shared.complain(refusal, complaint);
     host::reply(&refusal.reply());
+}
+
+/// The value of an attribute, if it looks like the name of a backend. Parts of the request are the
+/// client's and never logged.
+fn printable(backend: &[u8]) -> String {
+    let name = backend.iter().all(|b| b.is_ascii_graphic() && *b != b'?' && *b != b'=');
+    match core::str::from_utf8(backend) {
+        Ok(text) if name && text.len() <= LONGEST_NAME => format!("backend \"{text}\""),
+        _ => format!("a backend whose name has {} bytes", backend.len()),
+    }
 }

@@ -117,6 +117,20 @@ pub fn inject<'a>(
     changes
 }
 
+/// The names of trailers that hold credentials of the client: a provider that merges trailers into the
+/// headers would see them beside ours (RFC 9110 section 6.5.1). `written` is the header of ours.
+pub fn credentials_in_trailers<'t>(
+    trailers: &'t Headers,
+    client: ClientCredentials,
+    written: &str,
+) -> Vec<&'t str> {
+    let is_credential = |name: &str| match client {
+        ClientCredentials::Strip => name == written || strip::is_credential(name.as_bytes()),
+        ClientCredentials::Keep => name == written,
+    };
+    trailers.iter().map(|(name, _)| name.as_str()).filter(|name| is_credential(name)).collect()
+}
+
 /// What is left of a header that holds credentials among other things; `None` if it holds none.
 fn without_credentials(name: &str, value: &[u8], headers: &Headers) -> Option<Vec<u8>> {
     match name {
@@ -324,6 +338,19 @@ mod tests {
         assert_eq!(apply(&request, &changes), pairs(&[kept[0], kept[1], ("x-api-key", "ours")]));
         let changes = inject(&request, &earlier, ClientCredentials::Strip, &known, None);
         assert_eq!(apply(&request, &changes), pairs(&kept));
+    }
+
+    #[test]
+    fn trailers_lose_the_credentials_that_headers_would() {
+        let trailers = headers(&[
+            ("authorization", "a"),
+            ("grpc-status", "0"),
+            ("x-aigw-k", "b"),
+            ("cookie", "c"),
+        ]);
+        let names = |client| credentials_in_trailers(&trailers, client, "authorization");
+        assert_eq!(names(ClientCredentials::Strip), ["authorization", "x-aigw-k", "cookie"]);
+        assert_eq!(names(ClientCredentials::Keep), ["authorization"]);
     }
 
     #[test]

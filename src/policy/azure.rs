@@ -8,6 +8,8 @@ use super::secrets::{Form, SecretKey, SecretSource};
 
 const CLIENT_SECRET: SecretKey = SecretKey { name: "client-secret", form: Form::Line };
 
+const EXACTLY_ONE: &str = "Exactly one of clientSecretRef or oidcExchangeToken must be specified";
+
 /// `AzureCredentials`: an application of a tenant, and how it proves who it is.
 #[derive(Debug)]
 pub struct AzureCredentials {
@@ -38,27 +40,42 @@ pub(crate) fn read(
     let place = fields.place();
     let client_id = reader.cloud_name(&mut fields, "clientID");
     let tenant_id = reader.cloud_name(&mut fields, "tenantID");
-    let identity = reader.own.azure_identity.clone();
-    let given = (fields.has("clientSecretRef"), fields.has("oidcExchangeToken"));
-    let source = match (given, identity) {
-        // The manifest has to name one for the CRD; the identity takes its place.
-        ((true, false) | (false, true) | (false, false), Some(identity)) => {
-            fields.get("clientSecretRef");
-            fields.get("oidcExchangeToken");
-            Some(AzureSource::Identity(identity))
+    let source = match reader.own.azure_identity.clone() {
+        // The manifest may name a secret for the sake of the CRD; the identity takes its place.
+        Some(identity) => {
+            reader.reference(&mut fields, "clientSecretRef");
+            let exchange = fields.has("oidcExchangeToken");
+            let exchange =
+                exchange.then(|| oidc::required(&mut fields, "oidcExchangeToken", reader));
+            if identity == AzureIdentity::Workload {
+                reader.needs_files(place, "reads a token file");
+            }
+            match (fields.has("clientSecretRef"), exchange) {
+                (true, Some(_)) => {
+                    place.error(EXACTLY_ONE);
+                    None
+                }
+                _ => Some(AzureSource::Identity(identity)),
+            }
         }
-        ((true, false), None) => reader
-            .secret(&mut fields, "clientSecretRef", CLIENT_SECRET)
-            .map(AzureSource::ClientSecret),
-        ((false, true), None) => fields
-            .object("oidcExchangeToken")
-            .and_then(|fields| oidc::read(fields, reader))
-            .map(AzureSource::Oidc),
-        ((true, true), _) | ((false, false), None) => {
-            fields.get("clientSecretRef");
-            fields.get("oidcExchangeToken");
-            place.error("Exactly one of clientSecretRef or oidcExchangeToken must be specified");
-            None
+        None => {
+            let secret = fields.has("clientSecretRef");
+            let secret = secret.then(|| {
+                let secret = reader.secret(&mut fields, "clientSecretRef", CLIENT_SECRET);
+                secret.map(AzureSource::ClientSecret)
+            });
+            let exchange = fields.has("oidcExchangeToken");
+            let exchange = exchange.then(|| {
+                let exchange = oidc::required(&mut fields, "oidcExchangeToken", reader);
+                exchange.map(AzureSource::Oidc)
+            });
+            match (secret, exchange) {
+                (Some(source), None) | (None, Some(source)) => source,
+                (Some(_), Some(_)) | (None, None) => {
+                    place.error(EXACTLY_ONE);
+                    None
+                }
+            }
         }
     };
     fields.finish();

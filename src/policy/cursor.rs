@@ -65,6 +65,11 @@ impl<'t, 'r> Fields<'t, 'r> {
         self.entries.iter().any(|(key, value)| key == name && !matches!(value, Tree::Null))
     }
 
+    /// Whether the field is there and a list.
+    pub(crate) fn is_list(&self, name: &str) -> bool {
+        self.entries.iter().any(|(key, value)| key == name && matches!(value, Tree::List(_)))
+    }
+
     /// A text that may be absent.
     pub(crate) fn text(&mut self, name: &'static str) -> Option<(&'t str, Place<'r>)> {
         let (value, place) = self.get(name)?;

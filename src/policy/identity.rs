@@ -96,7 +96,7 @@ fn managed_identity(mut fields: Fields<'_, '_>) -> ManagedIdentity {
     ] {
         let Some((text, place)) = fields.text(name) else { continue };
         if text.is_empty() || text.chars().any(char::is_control) {
-            place.error("must not be empty");
+            place.error("must not be empty or contain control characters");
         }
         given.push(identity(text.to_owned()));
     }

@@ -8,7 +8,7 @@ use super::place::Place;
 use super::problem::{Problem, Report, Severity, Subject};
 use super::protobuf::decode_struct;
 use super::resources::{BACKEND_SECURITY_POLICY, Resources};
-use super::secrets::{Environment, SecretSource, SecretStore};
+use super::secrets::{Environment, SecretStore};
 use super::settings::{Settings, settings};
 use super::tree::Tree;
 
@@ -190,16 +190,4 @@ fn settings_fit(settings: &Settings, policies: &[Outline], report: &Report) {
             report.setting_warning("backend.hosts", &format!("no policy targets {backend}"));
         }
     }
-    let mut files =
-        policies.iter().filter(|outline| outline.policy.as_ref().is_some_and(needs_files));
-    if let (Some(policy), None) = (files.next(), &settings.files_cluster) {
-        report.setting(
-            "files.cluster",
-            &format!("must be set: {} has a secret under secrets.mountPath", policy.subject),
-        );
-    }
-}
-
-fn needs_files(policy: &Policy) -> bool {
-    policy.secrets().into_iter().any(|source| matches!(source, SecretSource::File(_)))
 }

@@ -98,6 +98,13 @@ pub(crate) struct Reader<'a, 'r, 's> {
 }
 
 impl Reader<'_, '_, '_> {
+    /// Checks the form of a reference to a Secret, if it is there, without asking for the Secret.
+    pub(crate) fn reference(&self, fields: &mut Fields<'_, '_>, name: &'static str) {
+        if let Some(fields) = fields.object(name) {
+            secret_reference(fields);
+        }
+    }
+
     /// Reads a reference to a Secret in a required field.
     pub(crate) fn secret(
         &self,
@@ -113,7 +120,11 @@ impl Reader<'_, '_, '_> {
         }
         let (secret_name, namespace) = secret_reference(fields.object(name)?)?;
         let namespace = namespace.unwrap_or_else(|| self.namespace.clone());
-        self.secrets.resolve(place, &namespace, &secret_name, key)
+        let source = self.secrets.resolve(place, &namespace, &secret_name, key)?;
+        if matches!(source, SecretSource::File(_)) {
+            self.needs_files(place, "has a secret under secrets.mountPath");
+        }
+        Some(source)
     }
 
     /// Notes an error if there is nowhere to make callouts to. `why` says what the policy does.
@@ -123,6 +134,15 @@ impl Reader<'_, '_, '_> {
             place
                 .report()
                 .setting("egress.cluster", &format!("must be set: {} {why}", place.subject()));
+        }
+    }
+
+    /// Notes an error if no cluster serves files. `why` says what the policy does.
+    pub(crate) fn needs_files(&self, place: Place<'_>, why: &str) {
+        if self.settings.files_cluster.is_none() {
+            place
+                .report()
+                .setting("files.cluster", &format!("must be set: {} {why}", place.subject()));
         }
     }
 
@@ -165,12 +185,14 @@ fn secret_reference(mut fields: Fields<'_, '_>) -> Option<(String, Option<String
             None
         }
     };
-    let namespace = fields.text("namespace").map(|(text, place)| {
-        if !rules::dns_label(text) {
+    let namespace = match fields.text("namespace") {
+        Some((text, place)) if !rules::dns_label(text) => {
             place.error(rules::NOT_A_LABEL);
+            None
         }
-        text.to_owned()
-    });
+        Some((text, _)) => Some(Some(text.to_owned())),
+        None => Some(None),
+    };
     if let Some((group, place)) = fields.text("group")
         && !group.is_empty()
     {
@@ -182,7 +204,7 @@ fn secret_reference(mut fields: Fields<'_, '_>) -> Option<(String, Option<String
         place.error(&unsupported(kind, &["Secret"]));
     }
     fields.finish();
-    Some((name?, namespace))
+    Some((name?, namespace?))
 }
 
 /// What is known of a policy even if something is wrong with it.
@@ -250,7 +272,7 @@ pub(crate) fn policy<'s>(
 fn targets(spec: &mut Fields<'_, '_>, namespace: &str) -> Vec<BackendName> {
     let place = spec.place().field("targetRefs");
     let references = spec.list("targetRefs");
-    if references.is_empty() {
+    if references.is_empty() && (spec.is_list("targetRefs") || !spec.has("targetRefs")) {
         place.warning("is empty: no backend gets this credential");
     }
     if references.len() > MOST_TARGETS {
@@ -283,22 +305,26 @@ fn targets(spec: &mut Fields<'_, '_>, namespace: &str) -> Vec<BackendName> {
             }
             text
         });
-        let name = reference.filled("name").map(|(text, place)| {
+        let name = reference.filled("name").and_then(|(text, place)| {
             if !rules::path_part(text) {
                 place.error(rules::NOT_A_PATH_PART);
+                return None;
             }
-            text
+            Some(text)
         });
         reference.finish();
         let (Some(group), Some(kind), Some(name)) = (group, kind, name) else { continue };
         if [(AI_GATEWAY_GROUP, AI_SERVICE_BACKEND), (INFERENCE_GROUP, INFERENCE_POOL)]
             .contains(&(group, kind))
         {
-            targets.push(BackendName {
+            let target = BackendName {
                 kind: kind.to_owned(),
                 namespace: namespace.to_owned(),
                 name: name.to_owned(),
-            });
+            };
+            if !targets.contains(&target) {
+                targets.push(target);
+            }
         } else {
             only_backends = false;
         }
@@ -377,6 +403,7 @@ fn credential_override(mut fields: Fields<'_, '_>) -> Option<CredentialOverride>
 
 fn from_request_headers(mut fields: Fields<'_, '_>) -> Option<CredentialOverride> {
     let header = fields.text("header").map(|(text, place)| (text.to_owned(), place));
+    let header = header.filter(|(name, _)| !name.is_empty());
     if let Some((name, place)) = &header {
         check_header_name(name, *place);
     }

@@ -209,8 +209,8 @@ fn client_id(fields: &mut Fields<'_, '_>, reader: &Reader<'_, '_, '_>) -> Option
         }
         (false, true) => reader.secret(fields, "clientIDRef", CLIENT_ID).map(OidcClientId::Secret),
         _ => {
-            fields.get("clientID");
-            fields.get("clientIDRef");
+            fields.text("clientID");
+            reader.reference(fields, "clientIDRef");
             fields.place().error("only one of clientID or clientIDRef must be set");
             None
         }

@@ -62,6 +62,19 @@ pub fn quote(text: &str) -> String {
     quoted
 }
 
+/// A message without control characters: what it repeats of the configuration may hold some.
+fn clean(message: &str) -> String {
+    let mut cleaned = String::with_capacity(message.len());
+    for character in message.chars() {
+        if character.is_control() {
+            cleaned.extend(character.escape_default());
+        } else {
+            cleaned.push(character);
+        }
+    }
+    cleaned
+}
+
 /// Collects every problem of a configuration, not only the first.
 #[derive(Default)]
 pub(crate) struct Report {
@@ -77,7 +90,7 @@ impl Report {
             severity,
             object: subject.object.clone(),
             field: field.to_owned(),
-            message: message.to_owned(),
+            message: clean(message),
             resource: subject.resource,
         });
     }

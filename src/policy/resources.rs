@@ -1,7 +1,7 @@
 //! The Kubernetes objects of a configuration: which there are, and which concern us.
 
 use super::backend::DEFAULT_NAMESPACE;
-use super::cursor::{Fields, items, text};
+use super::cursor::{Fields, items, text, unsupported};
 use super::place::Place;
 use super::problem::{Report, Subject, quote};
 use super::rules;
@@ -62,7 +62,7 @@ impl<'t, 'r> Resources<'t, 'r> {
         let Some(kind) = filled(&mut fields, "kind") else { return };
         let api_version = fields.text("apiVersion").map_or("", |(text, _)| text);
         match kind {
-            "List" => {
+            "List" | "BackendSecurityPolicyList" | "SecretList" => {
                 let place = place.field("items");
                 let list = tree.field("items").map_or_else(Vec::new, |list| items(list, place));
                 for (item, place) in list {
@@ -91,6 +91,12 @@ impl<'t, 'r> Resources<'t, 'r> {
                     fields.place().field("apiVersion").error("must be v1");
                 }
                 self.secrets.extend(named(kind, tree, fields, report, resource));
+            }
+            kind if api_version.starts_with(AI_GATEWAY_GROUP)
+                && kind.starts_with("BackendSecurity") =>
+            {
+                self.any_policy = true;
+                fields.place().field("kind").error(&unsupported(kind, &[BACKEND_SECURITY_POLICY]));
             }
             kind if api_version.starts_with(AI_GATEWAY_GROUP) && !OTHER_KINDS.contains(&kind) => {
                 fields.place().field("kind").warning(&format!(

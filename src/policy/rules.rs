@@ -90,6 +90,12 @@ pub(crate) fn account(text: &str) -> bool {
     cloud_name(&text.replacen('@', "-", 1))
 }
 
+/// The name of an environment variable (POSIX, XBD section 8.1), letters of both cases.
+pub(crate) fn variable(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && text.bytes().next().is_some_and(|b| !b.is_ascii_digit())
+}
+
 /// An absolute path of this host without tricks in it.
 pub(crate) fn absolute_path(text: &str) -> bool {
     text.strip_prefix('/').is_some_and(|rest| {
@@ -192,6 +198,10 @@ mod tests {
         }
         assert!(cloud_name("example.com:my-project_1"));
         assert!(account("robot@p.iam.gserviceaccount.com") && !account("a@b@c") && !account("a/b"));
+        assert!(variable("OPENAI_API_KEY") && variable("_a1"));
+        for name in ["", "1A", "A-B", "A=B", "A\nB", "é"] {
+            assert!(!variable(name), "{name:?}");
+        }
         for path in ["etc", "/a/../b", "/a//b", "/", "", "/a?b"] {
             assert!(!absolute_path(path), "{path:?}");
         }

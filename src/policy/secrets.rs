@@ -8,7 +8,14 @@ use super::resources::Resource;
 use super::rules;
 use crate::credential::{Secret, SecretError};
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet;
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
+
+/// The base64 of `data`, as lenient as the API server's (Go's `base64.StdEncoding`).
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
 
 /// A variable of the environment.
 pub enum Variable {
@@ -122,12 +129,13 @@ fn environment_secret(tree: &super::tree::Tree, place: Place<'_>) -> Option<Envi
         let (text, place) = fields.filled(name)?;
         if !rules::path_part(text) {
             place.error(rules::NOT_A_PATH_PART);
+            return None;
         }
         Some(text.to_owned())
     };
     let (name, key) = (part("name"), part("key"));
     let variable = fields.filled("variable").and_then(|(text, place)| {
-        if text.contains(['=', '\0']) {
+        if !rules::variable(text) {
             place.error("must be the name of an environment variable");
             return None;
         }
@@ -280,7 +288,7 @@ impl<'r, 's> SecretStore<'r, 's> {
 /// Decodes a value of `data`, which may be folded over lines.
 fn decode(text: &str, place: Place<'_>) -> Content {
     let folded: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
-    let Ok(bytes) = STANDARD.decode(folded) else {
+    let Ok(bytes) = BASE64.decode(folded) else {
         place.error("must be base64");
         return Content::Broken;
     };

@@ -156,7 +156,7 @@ fn property(backend: &mut Fields<'_, '_>) -> Vec<String> {
     }
     let place = backend.place().field("property");
     let parts = backend.texts("property");
-    if parts.is_empty() {
+    if parts.is_empty() && backend.is_list("property") {
         place.error("must hold the parts of an Envoy attribute path");
     }
     for (part, place) in &parts {
@@ -164,7 +164,12 @@ fn property(backend: &mut Fields<'_, '_>) -> Vec<String> {
             place.error("must be a part of an Envoy attribute path");
         }
     }
-    parts.into_iter().map(|(part, _)| part.to_owned()).collect()
+    let words: Vec<&str> = parts.iter().map(|(part, _)| *part).collect();
+    // The value is looked up, and logged when no policy has it.
+    if matches!(words[..], ["request", "headers"] | ["request", "path" | "query", ..]) {
+        place.error("must not be a part of the request in which clients send credentials");
+    }
+    words.into_iter().map(str::to_owned).collect()
 }
 
 fn backend_name(text: &str, place: Place<'_>) -> Option<BackendName> {

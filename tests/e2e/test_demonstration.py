@@ -136,7 +136,6 @@ def test_an_example_without_its_key_names_the_variable(name: str) -> None:
 
 def redirect(cluster: dict[str, Any], port: int, authority: Authority) -> None:
     """Sends a cluster to this host, and lets it trust this authority and nobody else."""
-    cluster["type"] = "STATIC"
     (endpoint,) = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
     endpoint["endpoint"]["address"]["socket_address"] = {
         "address": "127.0.0.1",
