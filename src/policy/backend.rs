@@ -67,9 +67,14 @@ pub struct Backends {
 }
 
 impl Backends {
-    /// Indexes `targets`, each with the number of its policy. `names` says which attribute values
-    /// mean which backend; they come before the backends' own names.
-    pub(crate) fn index(targets: &[(BackendName, usize)], names: &[(String, BackendName)]) -> Self {
+    /// Indexes `targets`, each with the number of its policy; `owners` has the same by the text of a
+    /// target. `names` says which attribute values mean which backend; they come before the backends'
+    /// own names.
+    pub(crate) fn index(
+        targets: &[(BackendName, usize)],
+        owners: &Index,
+        names: &[(String, BackendName)],
+    ) -> Self {
         let mut by_attribute = Index::default();
         for (target, policy) in targets {
             for spelling in target.spellings() {
@@ -77,9 +82,9 @@ impl Backends {
             }
         }
         for (attribute, backend) in names {
-            match targets.iter().find(|(target, _)| target == backend) {
-                Some((_, policy)) => {
-                    by_attribute.set(attribute, *policy);
+            match owners.get(backend.to_string().as_bytes()) {
+                Some(policy) => {
+                    by_attribute.set(attribute, policy);
                 }
                 None => by_attribute.remove(attribute),
             }
@@ -101,6 +106,14 @@ mod tests {
         BackendName::parse(text).unwrap()
     }
 
+    fn index(targets: &[(BackendName, usize)], names: &[(String, BackendName)]) -> Backends {
+        let mut owners = Index::default();
+        for (target, policy) in targets {
+            owners.set(&target.to_string(), *policy);
+        }
+        Backends::index(targets, &owners, names)
+    }
+
     #[test]
     fn kind_and_namespace_of_a_backend_have_defaults() {
         assert_eq!(backend("a"), backend("AIServiceBackend/default/a"));
@@ -115,7 +128,7 @@ mod tests {
     fn a_backend_is_found_by_every_spelling_and_by_nothing_else() {
         let targets =
             [(backend("a"), 0), (backend("team/b"), 1), (backend("InferencePool/default/a"), 2)];
-        let backends = Backends::index(&targets, &[]);
+        let backends = index(&targets, &[]);
         for (attribute, policy) in [
             ("a", Some(0)),
             ("default/a", Some(0)),
@@ -134,7 +147,7 @@ mod tests {
     fn names_come_before_the_spellings_even_to_take_a_policy_away() {
         let targets = [(backend("a"), 0), (backend("b"), 1)];
         let names = [("a".to_owned(), backend("b")), ("b".to_owned(), backend("none"))];
-        let backends = Backends::index(&targets, &names);
+        let backends = index(&targets, &names);
         assert_eq!(backends.policy(b"a"), Some(1));
         assert_eq!(backends.policy(b"b"), None);
         assert_eq!(backends.policy(b"default/b"), Some(1));

@@ -2,6 +2,7 @@
 //! manifest has no field for, and must not get one for, to stay valid for the upstream's CRD.
 
 use super::cursor::Fields;
+use super::index::Index;
 use super::place::Place;
 use super::rules;
 
@@ -36,16 +37,37 @@ pub struct PolicySettings {
     pub azure_identity: Option<AzureIdentity>,
 }
 
+/// Our own settings of all policies that have any.
+#[derive(Debug, Default)]
+pub struct PoliciesSettings {
+    entries: Vec<(String, PolicySettings)>,
+    index: Index,
+}
+
+impl PoliciesSettings {
+    /// Those of one policy, named `<namespace>/<name>`.
+    pub fn of(&self, id: &str) -> Option<&PolicySettings> {
+        let number = self.index.get(id.as_bytes())?;
+        self.entries.get(number).map(|(_, settings)| settings)
+    }
+
+    /// All of them, in the order of the configuration.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &(String, PolicySettings)> {
+        self.entries.iter()
+    }
+}
+
 /// Reads `policies`.
-pub(crate) fn policies(fields: &mut Fields<'_, '_>) -> Vec<(String, PolicySettings)> {
-    let mut policies = Vec::new();
+pub(crate) fn policies(fields: &mut Fields<'_, '_>) -> PoliciesSettings {
+    let mut policies = PoliciesSettings::default();
     for (key, value, place) in fields.entries("policies") {
         let name = policy_name(key, place);
         let Some(mut fields) = Fields::of(value, place) else { continue };
         let settings = PolicySettings { azure_identity: azure_identity(&mut fields) };
         fields.finish();
         if let Some(name) = name {
-            policies.push((name, settings));
+            policies.index.set(&name, policies.entries.len());
+            policies.entries.push((name, settings));
         }
     }
     policies

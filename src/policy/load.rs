@@ -5,7 +5,7 @@ use super::cursor::Fields;
 use super::index::Index;
 use super::manifest::{AZURE_CREDENTIALS, Outline, Policy, policy};
 use super::place::Place;
-use super::problem::{Problem, Report, Severity, Subject};
+use super::problem::{Problem, Report, Severity, Subject, quote};
 use super::protobuf::decode_struct;
 use super::resources::{BACKEND_SECURITY_POLICY, Resources};
 use super::secrets::{Environment, SecretStore};
@@ -116,26 +116,29 @@ fn config(tree: &Tree, environment: &Environment<'_>, report: &Report) -> Option
         .collect();
     drop(secrets);
 
-    unique_names(&outlines, report);
-    let targets = unique_targets(&outlines, report);
-    settings_fit(&settings, &outlines, report);
-    let backends = Backends::index(&targets, &settings.backend_names);
+    let names = unique_names(&outlines, report);
+    let (targets, owners) = unique_targets(&outlines, report);
+    policies_exist(&settings, &outlines, &names, report);
+    backends_exist(&settings, &owners, report);
+    let backends = Backends::index(&targets, &owners, &settings.backend_names);
     let policies: Option<Vec<Policy>> = outlines.into_iter().map(|o| o.policy).collect();
     Some(Config { settings, policies: policies?, backends })
 }
 
-/// No two policies may have one name.
-fn unique_names(policies: &[Outline], report: &Report) {
+/// No two policies may have one name. Gives the number of each.
+fn unique_names(policies: &[Outline], report: &Report) -> Index {
     let mut names = Index::default();
-    for policy in policies {
-        if names.set(&policy.id, 0).is_some() {
+    for (number, policy) in policies.iter().enumerate() {
+        if names.set(&policy.id, number).is_some() {
             report.error(&policy.subject, "", "occurs twice in resources");
         }
     }
+    names
 }
 
-/// No two policies may have one target. Gives every target with its policy.
-fn unique_targets(policies: &[Outline], report: &Report) -> Vec<(BackendName, usize)> {
+/// No two policies may have one target. Gives every target with its policy, as a list and by the text
+/// of the target.
+fn unique_targets(policies: &[Outline], report: &Report) -> (Vec<(BackendName, usize)>, Index) {
     let mut owners = Index::default();
     let mut targets = Vec::new();
     for (index, policy) in policies.iter().enumerate() {
@@ -155,14 +158,14 @@ fn unique_targets(policies: &[Outline], report: &Report) -> Vec<(BackendName, us
             }
         }
     }
-    targets
+    (targets, owners)
 }
 
-/// Settings about policies and backends have to be about some that exist.
-fn settings_fit(settings: &Settings, policies: &[Outline], report: &Report) {
-    for (id, own) in &settings.policies {
+/// Settings of single policies have to be of some that exist, and of their type.
+fn policies_exist(settings: &Settings, policies: &[Outline], names: &Index, report: &Report) {
+    for (id, own) in settings.policies.iter() {
         let field = format!("policies.{id}");
-        match policies.iter().find(|policy| policy.id == *id) {
+        match names.get(id.as_bytes()).and_then(|number| policies.get(number)) {
             None => {
                 report.setting(&field, &format!("there is no {BACKEND_SECURITY_POLICY} {id}"));
             }
@@ -178,16 +181,20 @@ fn settings_fit(settings: &Settings, policies: &[Outline], report: &Report) {
             Some(_) => {}
         }
     }
-    let known = |backend| policies.iter().any(|policy| policy.targets.contains(backend));
-    for (attribute, backend) in &settings.backend_names {
-        if !known(backend) {
-            let field = format!("backend.names.{}", super::problem::quote(attribute));
-            report.setting_warning(&field, &format!("no policy targets {backend}"));
+}
+
+/// Settings of backends that no policy targets are probably not meant.
+fn backends_exist(settings: &Settings, owners: &Index, report: &Report) {
+    let unknown = |field: &str, backend: &BackendName| {
+        let backend = backend.to_string();
+        if owners.get(backend.as_bytes()).is_none() {
+            report.setting_warning(field, &format!("no policy targets {backend}"));
         }
+    };
+    for (attribute, backend) in &settings.backend_names {
+        unknown(&format!("backend.names.{}", quote(attribute)), backend);
     }
     for (backend, _) in &settings.backend_hosts {
-        if !known(backend) {
-            report.setting_warning("backend.hosts", &format!("no policy targets {backend}"));
-        }
+        unknown("backend.hosts", backend);
     }
 }

@@ -228,14 +228,8 @@ pub(crate) fn policy<'s>(
     let Resource { namespace, name, mut fields } = resource;
     let subject = fields.place().subject();
     let id = format!("{namespace}/{name}");
-    let own = settings.policies.iter().find(|(policy, _)| *policy == id);
-    let reader = Reader {
-        secrets,
-        settings,
-        environment,
-        namespace: namespace.clone(),
-        own: own.map_or_else(PolicySettings::default, |(_, own)| own.clone()),
-    };
+    let own = settings.policies.of(&id).cloned().unwrap_or_default();
+    let reader = Reader { secrets, settings, environment, namespace: namespace.clone(), own };
     let top = fields.place().field("spec");
     let spec = match fields.get("spec") {
         Some((tree, place)) => Fields::of(tree, place),

@@ -27,7 +27,7 @@ pub use aws::{AwsCredentials, AwsSource};
 pub use azure::{AzureCredentials, AzureSource};
 pub use backend::{BackendName, Backends};
 pub use gcp::{Federation, GcpCredentials, GcpSource};
-pub use identity::{AzureIdentity, ManagedIdentity, PolicySettings};
+pub use identity::{AzureIdentity, ManagedIdentity, PoliciesSettings, PolicySettings};
 pub use load::{Config, Loaded, load, parse};
 pub use manifest::{CredentialOverride, Credentials, OverrideSource, Policy};
 pub use oidc::{OidcClientId, OidcExchange};

@@ -43,6 +43,8 @@ pub struct EnvironmentSecret {
 #[derive(Debug, Default)]
 pub struct SecretSettings {
     env: Vec<EnvironmentSecret>,
+    /// From [`value_name`] to a number of `env`.
+    env_index: Index,
     mount_path: Option<String>,
 }
 
@@ -89,20 +91,21 @@ impl SecretKey {
     }
 }
 
+/// What a value of a Secret is indexed by. Names hold no NUL.
+fn value_name(namespace: &str, name: &str, key: &str) -> String {
+    format!("{namespace}/{name}\0{key}")
+}
+
 /// Reads `secrets`.
 pub(crate) fn secret_settings(fields: &mut Fields<'_, '_>) -> SecretSettings {
     let Some(mut secrets) = fields.object("secrets") else { return SecretSettings::default() };
-    let mut env: Vec<EnvironmentSecret> = Vec::new();
+    let mut env = Vec::new();
+    let mut env_index = Index::default();
     for (item, place) in secrets.list("env") {
         let Some(entry) = environment_secret(item, place) else { continue };
-        if env.iter().any(|other| {
-            (&other.namespace, &other.name, &other.key)
-                == (&entry.namespace, &entry.name, &entry.key)
-        }) {
-            place.error(&format!(
-                "Secret {}/{}, key {}, occurs twice",
-                entry.namespace, entry.name, entry.key
-            ));
+        let EnvironmentSecret { namespace, name, key, .. } = &entry;
+        if env_index.set(&value_name(namespace, name, key), env.len()).is_some() {
+            place.error(&format!("Secret {namespace}/{name}, key {key}, occurs twice"));
         }
         env.push(entry);
     }
@@ -114,7 +117,7 @@ pub(crate) fn secret_settings(fields: &mut Fields<'_, '_>) -> SecretSettings {
         Some(path.trim_end_matches('/').to_owned())
     });
     secrets.finish();
-    SecretSettings { env, mount_path }
+    SecretSettings { env, env_index, mount_path }
 }
 
 fn environment_secret(tree: &super::tree::Tree, place: Place<'_>) -> Option<EnvironmentSecret> {
@@ -150,9 +153,6 @@ fn environment_secret(tree: &super::tree::Tree, place: Place<'_>) -> Option<Envi
     })
 }
 
-/// The values of a Secret, by key.
-type Object<'r> = Vec<(String, Value<'r>)>;
-
 /// One value of a Secret, and where it stands.
 struct Value<'r> {
     content: Content,
@@ -169,9 +169,11 @@ enum Content {
 
 /// Answers references to secrets.
 pub(crate) struct SecretStore<'r, 's> {
-    /// From `<namespace>/<name>` to a number of `objects`.
+    /// The Secrets that there are, by `<namespace>/<name>`.
+    objects: Index,
+    /// From [`value_name`] to a number of `values`.
     index: Index,
-    objects: Vec<Object<'r>>,
+    values: Vec<Value<'r>>,
     settings: &'s SecretSettings,
     environment: &'s Environment<'s>,
 }
@@ -183,27 +185,28 @@ impl<'r, 's> SecretStore<'r, 's> {
         settings: &'s SecretSettings,
         environment: &'s Environment<'s>,
     ) -> Self {
-        let mut index = Index::default();
-        let mut objects: Vec<Object<'r>> = Vec::new();
+        let (mut objects, mut index) = (Index::default(), Index::default());
+        let mut values = Vec::new();
         for Resource { namespace, name, mut fields } in secrets {
-            let place = fields.place();
-            let mut values = Object::new();
-            // The first is found first: the API server lets stringData win over data.
+            if objects.set(&format!("{namespace}/{name}"), 0).is_some() {
+                fields.place().error("occurs twice in resources");
+            }
+            let mut add = |key: &str, content, place| {
+                // The first counts: the API server lets stringData win over data.
+                index.set_first(&value_name(&namespace, &name, key), values.len());
+                values.push(Value { content, place });
+            };
             for (key, value, place) in fields.entries("stringData") {
                 let content = text(value, place)
                     .map_or(Content::Broken, |text| Content::Text(text.to_owned()));
-                values.push((key.to_owned(), Value { content, place }));
+                add(key, content, place);
             }
             for (key, value, place) in fields.entries("data") {
                 let content = text(value, place).map_or(Content::Broken, |t| decode(t, place));
-                values.push((key.to_owned(), Value { content, place }));
+                add(key, content, place);
             }
-            if index.set(&format!("{namespace}/{name}"), objects.len()).is_some() {
-                place.error("occurs twice in resources");
-            }
-            objects.push(values);
         }
-        Self { index, objects, settings, environment }
+        Self { objects, index, values, settings, environment }
     }
 
     /// What answers a reference, made at `place`, to `key` of the Secret `namespace/name`.
@@ -214,12 +217,9 @@ impl<'r, 's> SecretStore<'r, 's> {
         name: &str,
         key: SecretKey,
     ) -> Option<SecretSource> {
-        let object = self
-            .index
-            .get(format!("{namespace}/{name}").as_bytes())
-            .and_then(|number| self.objects.get(number));
-        let value = object.and_then(|values| values.iter().find(|(name, _)| name == key.name));
-        if let Some((_, value)) = value {
+        let value_name = value_name(namespace, name, key.name);
+        let value = self.index.get(value_name.as_bytes()).and_then(|n| self.values.get(n));
+        if let Some(value) = value {
             let checked = match &value.content {
                 Content::Text(text) => key.check(text).map_err(|error| error.to_string()),
                 Content::Binary => Err("must be UTF-8 text".to_owned()),
@@ -233,16 +233,15 @@ impl<'r, 's> SecretStore<'r, 's> {
                 }
             };
         }
-        if let Some((index, entry)) = self.settings.env.iter().enumerate().find(|(_, entry)| {
-            entry.namespace == namespace && entry.name == name && entry.key == key.name
-        }) {
+        let number = self.settings.env_index.get(value_name.as_bytes());
+        if let Some((index, entry)) = number.and_then(|n| Some((n, self.settings.env.get(n)?))) {
             return self.variable(place, index, entry, key);
         }
         if let Some(folder) = &self.settings.mount_path {
             return Some(SecretSource::File(format!("{folder}/{namespace}/{name}/{}", key.name)));
         }
         let key = key.name;
-        place.error(&match object {
+        place.error(&match self.objects.get(format!("{namespace}/{name}").as_bytes()) {
             Some(_) => format!("Secret {namespace}/{name} has no key {key}"),
             None => format!(
                 "Secret {namespace}/{name}, key {key}, is neither in resources nor in secrets.env, \

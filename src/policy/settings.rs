@@ -2,7 +2,7 @@
 
 use super::backend::BackendName;
 use super::cursor::{Fields, text};
-use super::identity::{PolicySettings, policies};
+use super::identity::{PoliciesSettings, policies};
 use super::place::Place;
 use super::rules;
 use super::secrets::{SecretSettings, secret_settings};
@@ -74,8 +74,8 @@ pub struct Settings {
     pub unmatched_backend: UnmatchedBackend,
     /// How long a request waits for the first credential.
     pub credential_wait: Duration,
-    /// Our own settings of single policies, by `<namespace>/<name>`.
-    pub policies: Vec<(String, PolicySettings)>,
+    /// Our own settings of single policies.
+    pub policies: PoliciesSettings,
 }
 
 /// Reads every setting but `resources`, which the caller has to have asked for.
