@@ -137,6 +137,74 @@ fn what_the_filter_cannot_do_yet_is_a_warning() {
 }
 
 #[test]
+fn bare_manifests_of_every_type_pass_without_the_clusters_that_they_will_need() {
+    let files = Files::new();
+    let oidc =
+        "{provider: {issuer: \"https://idp.example\"}, clientID: c, clientSecret: {name: openai}}";
+    for (kind, field, value) in [
+        ("APIKey", "apiKey", "{secretRef: {name: openai}}".to_owned()),
+        ("AnthropicAPIKey", "anthropicAPIKey", "{secretRef: {name: openai}}".to_owned()),
+        ("AzureAPIKey", "azureAPIKey", "{secretRef: {name: openai}}".to_owned()),
+        ("AWSCredentials", "awsCredentials", "{region: us-east-1}".to_owned()),
+        (
+            "AWSCredentials",
+            "awsCredentials",
+            format!("{{region: us-east-1, oidcExchangeToken: {{awsRoleArn: r, oidc: {oidc}}}}}"),
+        ),
+        (
+            "AzureCredentials",
+            "azureCredentials",
+            "{clientID: c, tenantID: t, clientSecretRef: {name: openai}}".to_owned(),
+        ),
+        ("GCPCredentials", "gcpCredentials", "{projectName: p, region: r}".to_owned()),
+    ] {
+        let policy = POLICY
+            .replace("type: APIKey", &format!("type: {kind}"))
+            .replace("apiKey: {secretRef: {name: openai}}", &format!("{field}: {value}"));
+        let secret = SECRET.replace("apiKey: marker", "apiKey: marker, client-secret: marker");
+        let file = files.write("bare.yaml", &format!("{policy}---{secret}"));
+        let (good, output, errors) = check(&[&file]);
+        assert!(good, "{kind}: {errors}");
+        assert!(output.contains("ok, policies: 1"), "{output}");
+    }
+}
+
+#[test]
+fn a_stream_of_thousands_of_documents_is_read() {
+    let files = Files::new();
+    let other = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {a: b}\n---\n";
+    let file = files.write("all.yaml", &format!("{}{POLICY}---{SECRET}", other.repeat(4000)));
+    let (good, _, errors) = check(&[&file]);
+    assert!(good, "{errors}");
+}
+
+#[test]
+fn a_text_that_is_nested_too_deeply_is_refused_at_its_place() {
+    let files = Files::new();
+    let json = files.write("deep.json", &format!("{{\"a\": {}", "[".repeat(10_000)));
+    let yaml = files.write("deep.yaml", &format!("a: {}", "[".repeat(10_000)));
+    let (good, _, errors) = check(&[&json, &yaml]);
+    assert!(!good);
+    let lines: Vec<_> = errors.lines().collect();
+    assert!(lines[0].contains("deep.json: is nested too deeply: line 1"), "{errors}");
+    assert!(lines[1].contains("deep.yaml: is not YAML: line 1 column"), "{errors}");
+}
+
+#[test]
+fn a_reader_that_stops_reading_changes_nothing_but_what_it_sees() {
+    let files = Files::new();
+    let file = files.write("policy.yaml", POLICY);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_aigw-auth"))
+        .args(["check", "--format", "json"])
+        .arg(&file)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+}
+
+#[test]
 fn variables_that_are_set_elsewhere_are_taken_to_be_set() {
     let files = Files::new();
     let text = format!(

@@ -54,6 +54,8 @@ fn code(file: &Path) -> String {
 
 /// The modules of the crate that a piece of code names, by `crate::` or, in the binary, by name.
 fn named_layers(code: &str) -> BTreeSet<&str> {
+    // Up two levels is out of the module, which only `crate::` may say.
+    assert!(!code.contains("super::super::"), "super::super:: in:\n{code}");
     let code = code.split("crate::").skip(1);
     code.map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap())
         .collect()

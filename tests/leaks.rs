@@ -160,6 +160,34 @@ fn no_error_of_a_configuration_that_is_broken_anywhere_shows_a_secret() {
 }
 
 #[test]
+fn a_key_in_place_of_the_name_of_its_variable_is_not_repeated() {
+    let key = "sk-proj-s3cr3t-marker";
+    let mut configuration = good();
+    configuration["secrets"]["env"][0]["variable"] = json!(key);
+    let problems = parse(configuration.to_string().as_bytes(), &environment).unwrap_err();
+    assert!(problems.iter().any(|p| p.field == "secrets.env[0].variable"));
+    for problem in problems {
+        assert!(!shows_secret(&problem.to_string()), "{problem}");
+    }
+}
+
+#[test]
+fn no_message_has_two_lines_whatever_the_configuration_says() {
+    let text = good().to_string();
+    for name in
+        ["default/", "openai", "\"a\"", "\"b\"", "apiKey", "AIServiceBackend", "C_KEY", "v1"]
+    {
+        let hostile =
+            text.replace(name, &name.replace(name.trim_matches('"'), "a\\nforged\\u001b[0m"));
+        let problems = parse(hostile.as_bytes(), &environment).err().unwrap_or_default();
+        for problem in problems {
+            let line = problem.to_string();
+            assert!(!line.contains(char::is_control), "{line:?}");
+        }
+    }
+}
+
+#[test]
 fn no_error_of_a_text_that_is_cut_anywhere_shows_a_secret() {
     let text = good().to_string();
     for end in 0..text.len() {

@@ -8,8 +8,8 @@ use crate::credential::Credential;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
-/// Recognises credentials. It compares keyed hashes first, so the time that it takes tells a client
-/// nothing of how close a guess is.
+/// Recognises credentials by keyed hashes of 64 bits, so the time that it takes tells a client nothing
+/// of how close a guess is.
 pub(crate) struct Known {
     state: RandomState,
     hashes: Vec<u64>,

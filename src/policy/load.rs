@@ -6,7 +6,7 @@ use super::index::Index;
 use super::manifest::{AZURE_CREDENTIALS, Outline, Policy, policy};
 use super::place::Place;
 use super::problem::{Problem, Report, Severity, Subject, quote};
-use super::protobuf::decode_struct;
+use super::protobuf::{StructError, decode_struct};
 use super::resources::{BACKEND_SECURITY_POLICY, Resources};
 use super::secrets::{Environment, SecretStore};
 use super::settings::{Settings, settings};
@@ -54,7 +54,10 @@ pub fn parse(bytes: &[u8], environment: &Environment<'_>) -> Result<Loaded, Vec<
         // A Struct begins with a line feed, which is white space to JSON: only the whole tells.
         Err(error) => match decode_struct(bytes) {
             Ok(tree) => tree,
-            Err(_) => return Err(problem("", json_message(&error))),
+            Err(StructError::NotAStruct) => return Err(problem("", json_message(&error))),
+            Err(StructError::TooDeep) => {
+                return Err(problem("", "the configuration is nested too deeply".to_owned()));
+            }
         },
     };
     load(&tree, environment)

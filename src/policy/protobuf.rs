@@ -9,33 +9,42 @@ use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_f
 /// How deep lists and objects may be nested: the limit of `serde_json`.
 const DEEPEST: usize = 128;
 
-/// The bytes are not a Struct.
+/// Why bytes are no Struct.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct NotAStruct;
+pub(crate) enum StructError {
+    /// They are something else.
+    NotAStruct,
+    /// They are nested deeper than 128 levels.
+    TooDeep,
+}
+
+use StructError::{NotAStruct, TooDeep};
 
 /// Reads a serialised `google.protobuf.Struct`.
 ///
 /// # Errors
 ///
 /// If the bytes are anything else, or are nested deeper than 128 levels.
-pub(crate) fn decode_struct(bytes: &[u8]) -> Result<Tree, NotAStruct> {
+pub(crate) fn decode_struct(bytes: &[u8]) -> Result<Tree, StructError> {
     structure(bytes, DEEPEST)
 }
 
 /// `message Struct { map<string, Value> fields = 1; }`
-fn structure(bytes: &[u8], depth: usize) -> Result<Tree, NotAStruct> {
+fn structure(bytes: &[u8], depth: usize) -> Result<Tree, StructError> {
     let mut entries = Vec::new();
-    read(bytes, |tag, field| {
-        if let (1, Field::Bytes(entry)) = (tag, field) {
+    read(bytes, |tag, field| match (tag, field) {
+        (1, Field::Bytes(entry)) => {
             entries.push(map_entry(entry, depth)?);
+            Ok(())
         }
-        Ok(())
+        // It has no other field, and much that is no Struct looks like a message with others.
+        _ => Err(NotAStruct),
     })?;
     Ok(Tree::Map(entries))
 }
 
 /// `message Entry { string key = 1; Value value = 2; }`
-fn map_entry(bytes: &[u8], depth: usize) -> Result<(String, Tree), NotAStruct> {
+fn map_entry(bytes: &[u8], depth: usize) -> Result<(String, Tree), StructError> {
     let mut entry = (String::new(), Tree::Null);
     read(bytes, |tag, field| {
         match (tag, field) {
@@ -50,8 +59,8 @@ fn map_entry(bytes: &[u8], depth: usize) -> Result<(String, Tree), NotAStruct> {
 
 /// `message Value { oneof kind { NullValue null_value = 1; double number_value = 2;
 /// string string_value = 3; bool bool_value = 4; Struct struct_value = 5; ListValue list_value = 6; } }`
-fn value(bytes: &[u8], depth: usize) -> Result<Tree, NotAStruct> {
-    let inner = depth.checked_sub(1).ok_or(NotAStruct)?;
+fn value(bytes: &[u8], depth: usize) -> Result<Tree, StructError> {
+    let inner = depth.checked_sub(1).ok_or(TooDeep)?;
     let mut value = Tree::Null;
     read(bytes, |tag, field| {
         value = match (tag, field) {
@@ -69,7 +78,7 @@ fn value(bytes: &[u8], depth: usize) -> Result<Tree, NotAStruct> {
 }
 
 /// `message ListValue { repeated Value values = 1; }`
-fn list(bytes: &[u8], depth: usize) -> Result<Tree, NotAStruct> {
+fn list(bytes: &[u8], depth: usize) -> Result<Tree, StructError> {
     let mut items = Vec::new();
     read(bytes, |tag, field| {
         if let (1, Field::Bytes(item)) = (tag, field) {
@@ -90,8 +99,8 @@ enum Field<'b> {
 /// Calls `each` with every field of a message, in order.
 fn read<'b>(
     mut rest: &'b [u8],
-    mut each: impl FnMut(u32, Field<'b>) -> Result<(), NotAStruct>,
-) -> Result<(), NotAStruct> {
+    mut each: impl FnMut(u32, Field<'b>) -> Result<(), StructError>,
+) -> Result<(), StructError> {
     while !rest.is_empty() {
         let (tag, wire_type) = decode_key(&mut rest).map_err(|_| NotAStruct)?;
         let field = match wire_type {
@@ -119,7 +128,7 @@ fn read<'b>(
     Ok(())
 }
 
-fn text(bytes: &[u8]) -> Result<String, NotAStruct> {
+fn text(bytes: &[u8]) -> Result<String, StructError> {
     core::str::from_utf8(bytes).map(str::to_owned).map_err(|_| NotAStruct)
 }
 
@@ -191,6 +200,6 @@ mod tests {
         let mut message = vec![0x0a];
         prost::encoding::encode_varint(entry.len() as u64, &mut message);
         message.append(&mut entry);
-        assert!(matches!(decode_struct(&message), Err(NotAStruct)));
+        assert!(matches!(decode_struct(&message), Err(TooDeep)));
     }
 }

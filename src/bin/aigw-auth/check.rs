@@ -101,10 +101,19 @@ pub(crate) fn check(paths: &[PathBuf]) -> Report {
         }
     }
     if !manifests.is_empty() {
-        let tree = Tree::Map(vec![("resources".to_owned(), Tree::List(manifests))]);
-        report.configuration(&tree, &origins);
+        report.configuration(&around(manifests), &origins);
     }
     report
+}
+
+/// Manifests as a plugin configuration. The clusters that some of them need are the business of a
+/// configuration, which is not here to be judged.
+fn around(manifests: Vec<Tree>) -> Tree {
+    let map = |entries: Vec<(&str, Tree)>| {
+        Tree::Map(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+    };
+    let cluster = || map(vec![("cluster", Tree::Text("any".to_owned()))]);
+    map(vec![("resources", Tree::List(manifests)), ("egress", cluster()), ("files", cluster())])
 }
 
 /// The environment of this command, which is not that of the VM.

@@ -58,7 +58,9 @@ fn json(text: &str) -> Result<Vec<Tree>, String> {
     serde_json::from_str(text).map(|tree| vec![tree]).or_else(|error| {
         // YAML may begin with a brace as well.
         yaml(text).map_err(|_| {
-            format!("is neither JSON nor YAML: line {} column {}", error.line(), error.column())
+            let deep = error.to_string().starts_with("recursion");
+            let what = if deep { "is nested too deeply" } else { "is neither JSON nor YAML" };
+            format!("{what}: line {} column {}", error.line(), error.column())
         })
     })
 }
@@ -71,17 +73,20 @@ fn yaml(text: &str) -> Result<Vec<Tree>, String> {
         // A filter with hundreds of policies in hundreds of clusters is one anchor and many aliases.
         budget: serde_saphyr::budget! {
             enforce_alias_anchor_ratio: false,
+            max_documents: MOST_EVENTS,
             max_events: MOST_EVENTS,
             max_nodes: MOST_EVENTS,
         },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MOST_EVENTS },
     };
     serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
+        let what = match error.without_snippet() {
+            serde_saphyr::Error::Budget { .. } => "is larger or nested deeper than check reads",
+            _ => "is not YAML",
+        };
         match error.location() {
-            Some(location) => {
-                format!("is not YAML: line {} column {}", location.line(), location.column())
-            }
-            None => "is not YAML".to_owned(),
+            Some(at) => format!("{what}: line {} column {}", at.line(), at.column()),
+            None => what.to_owned(),
         }
     })
 }

@@ -3,30 +3,42 @@
 use crate::check::Report;
 use aigw_auth::policy::Severity;
 use serde_json::json;
+use std::io::{Result, Write};
 
 /// A line for each problem on standard error, and one on standard output for each configuration
 /// that is good.
-pub(crate) fn text(report: &Report) {
+///
+/// # Errors
+///
+/// If nobody reads it to the end, which is no reason to fail.
+pub(crate) fn text(report: &Report) -> Result<()> {
+    let (mut errors, mut output) = (std::io::stderr().lock(), std::io::stdout().lock());
     for (file, problem) in &report.findings {
         let file = file.display();
         match problem.severity {
-            Severity::Error => eprintln!("{file}: {problem}"),
-            Severity::Warning => eprintln!("{file}: warning: {problem}"),
+            Severity::Error => writeln!(errors, "{file}: {problem}")?,
+            Severity::Warning => writeln!(errors, "{file}: warning: {problem}")?,
         }
     }
     for accepted in &report.accepted {
         let files: Vec<_> = accepted.files.iter().map(|f| f.display().to_string()).collect();
-        println!(
+        writeln!(
+            output,
             "{}: ok, policies: {}, backends: {}",
             files.join(", "),
             accepted.policies,
             accepted.backends
-        );
+        )?;
     }
+    output.flush()
 }
 
 /// One object on standard output.
-pub(crate) fn json(report: &Report) {
+///
+/// # Errors
+///
+/// As with [`text`].
+pub(crate) fn json(report: &Report) -> Result<()> {
     let problems: Vec<_> = report
         .findings
         .iter()
@@ -43,5 +55,7 @@ pub(crate) fn json(report: &Report) {
             })
         })
         .collect();
-    println!("{}", json!({ "ok": !report.has_errors(), "problems": problems }));
+    let mut output = std::io::stdout().lock();
+    writeln!(output, "{}", json!({ "ok": !report.has_errors(), "problems": problems }))?;
+    output.flush()
 }
