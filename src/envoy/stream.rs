@@ -123,7 +123,14 @@ fn refuse(shared: &Shared, entry: Option<&Entry>, refusal: Refusal, attempt: &At
             }
         }
     }
-    let property = || shared.filter.property().join(".");
+    let property = || {
+        let mut path = String::new();
+        for part in shared.filter.property() {
+            path.push_str(if path.is_empty() { "" } else { "." });
+            path.push_str(part);
+        }
+        path
+    };
     let complaint = match (refusal, attempt.backend) {
         (Refusal::UnknownBackend, Some(backend)) => {
             let of_client = shared.filter.property().first().is_some_and(|part| part == "request");

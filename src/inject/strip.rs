@@ -45,6 +45,12 @@ pub(crate) fn websocket_protocols(headers: &Headers) -> Option<Vec<u8>> {
     if !protocols().any(holds_key) {
         return None;
     }
-    let kept: Vec<_> = protocols().filter(|p| !p.is_empty() && !holds_key(p)).collect();
-    Some(kept.join(&b", "[..]))
+    let mut kept = Vec::new();
+    for protocol in protocols().filter(|p| !p.is_empty() && !holds_key(p)) {
+        if !kept.is_empty() {
+            kept.extend_from_slice(b", ");
+        }
+        kept.extend_from_slice(protocol);
+    }
+    Some(kept)
 }

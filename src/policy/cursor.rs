@@ -198,8 +198,12 @@ pub(crate) fn items<'t, 'r>(value: &'t Tree, place: Place<'r>) -> Vec<(&'t Tree,
 
 /// The message of the Kubernetes API server for a value that an enum does not have.
 pub(crate) fn unsupported(value: &str, words: &[&str]) -> String {
-    let value = quote(value);
-    format!("Unsupported value: \"{value}\": supported values: \"{}\"", words.join("\", \""))
+    let mut message = format!("Unsupported value: \"{}\": supported values: ", quote(value));
+    for (index, word) in words.iter().enumerate() {
+        let separator = if index == 0 { "" } else { ", " };
+        message.push_str(&format!("{separator}\"{word}\""));
+    }
+    message
 }
 
 fn too_short(place: Place<'_>) -> String {

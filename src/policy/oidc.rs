@@ -127,7 +127,7 @@ pub(crate) fn read(
 }
 
 fn oidc_type(mut fields: Fields<'_, '_>, reader: &Reader<'_, '_, '_>) -> Option<OidcExchange> {
-    let mut without_effect = Vec::new();
+    let mut without_effect = String::new();
     let place = fields.place().field("provider");
     let provider = if fields.has("provider") {
         fields.object("provider").and_then(|p| provider(p, reader, &mut without_effect))
@@ -145,8 +145,7 @@ fn oidc_type(mut fields: Fields<'_, '_>, reader: &Reader<'_, '_, '_>) -> Option<
     fields.finish();
     if !without_effect.is_empty() {
         place.warning(&format!(
-            "{} have no effect: they belong to a browser's log-in",
-            without_effect.join(", ")
+            "{without_effect} have no effect: they belong to a browser's log-in"
         ));
     }
     let (issuer, token_endpoint) = provider?;
@@ -164,19 +163,18 @@ fn oidc_type(mut fields: Fields<'_, '_>, reader: &Reader<'_, '_, '_>) -> Option<
 fn provider(
     mut fields: Fields<'_, '_>,
     reader: &Reader<'_, '_, '_>,
-    without_effect: &mut Vec<String>,
+    without_effect: &mut String,
 ) -> Option<(String, Option<Endpoint>)> {
     let issuer = fields.filled("issuer");
     let token_endpoint = fields.text("tokenEndpoint").filter(|(text, _)| !text.is_empty());
     unused(&mut fields, &PROVIDER_LOG_IN, without_effect);
-    let mut routing = Vec::new();
+    let mut routing = String::new();
     unused(&mut fields, &ROUTING, &mut routing);
     let place = fields.place();
     fields.finish();
     if !routing.is_empty() {
         place.warning(&format!(
-            "{} have no effect: egress.clusters says which cluster carries calls to a host",
-            routing.join(", ")
+            "{routing} have no effect: egress.clusters says which cluster carries calls to a host"
         ));
     }
     let (issuer, issuer_place) = issuer?;
@@ -218,11 +216,14 @@ fn client_id(fields: &mut Fields<'_, '_>, reader: &Reader<'_, '_, '_>) -> Option
 }
 
 /// Checks the form of fields that nothing here uses, and notes which of them are there.
-fn unused(fields: &mut Fields<'_, '_>, shapes: &[(&'static str, Shape)], found: &mut Vec<String>) {
+fn unused(fields: &mut Fields<'_, '_>, shapes: &[(&'static str, Shape)], found: &mut String) {
     for (name, shape) in shapes {
         if let Some((value, place)) = fields.get(name) {
             check(value, place, shape);
-            found.push((*name).to_owned());
+            if !found.is_empty() {
+                found.push_str(", ");
+            }
+            found.push_str(name);
         }
     }
 }

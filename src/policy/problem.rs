@@ -129,25 +129,23 @@ impl Report {
     #[cold]
     pub(crate) fn locate(&self, number: usize) -> (Subject, String) {
         let places = self.places.borrow();
-        let mut parts = Vec::new();
+        let mut path = String::new();
         let mut number = number;
         let subject = loop {
+            // From the inside out.
             number = match places.get(number) {
                 Some(Step::Field(above, name)) => {
-                    parts.push(quote(name));
-                    parts.push(".".to_owned());
+                    path = format!(".{}{path}", quote(name));
                     *above
                 }
                 Some(Step::Item(above, index)) => {
-                    parts.push(format!("[{index}]"));
+                    path = format!("[{index}]{path}");
                     *above
                 }
                 Some(Step::Top(subject)) => break subject.clone(),
                 None => break Subject::settings(),
             };
         };
-        parts.reverse();
-        let path = parts.concat();
         // A field of the top has no dot before it.
         (subject, path.strip_prefix('.').map_or_else(|| path.clone(), str::to_owned))
     }

@@ -66,9 +66,11 @@ impl Endpoint {
     ///
     /// If `text` is no URL, or one that a credential may not be sent to.
     pub fn parse(text: &str, plaintext_hosts: &[String]) -> Result<Self, EndpointError> {
-        let (scheme, rest) = match text.split_once("://") {
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (Scheme::Https, rest),
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (Scheme::Http, rest),
+        let (scheme, rest) = text.split_once(':').ok_or(EndpointError::NotAUrl)?;
+        let rest = rest.strip_prefix("//").ok_or(EndpointError::NotAUrl)?;
+        let scheme = match scheme {
+            _ if scheme.eq_ignore_ascii_case("https") => Scheme::Https,
+            _ if scheme.eq_ignore_ascii_case("http") => Scheme::Http,
             _ => return Err(EndpointError::NotAUrl),
         };
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
