@@ -53,7 +53,9 @@ def test_a_panic_refuses_its_request_and_the_next_vm_works(
     assert [seen.path for seen in upstream.requests] == ["/before", "/after"]
     assert upstream.requests[1].values("authorization") == [b"Bearer ours"]
     assert len(upstream.begun) == 2
-    assert envoy.stats("wasm.aigw_auth.vm_reload_success")
+    # Envoy 1.38 puts the cluster before the name.
+    reloads = {n: v for n, v in envoy.stats().items() if n.endswith("vm_reload_success")}
+    assert sum(reloads.values()) >= 1
 
 
 def test_a_request_before_the_reload_is_refused_and_not_forwarded(
