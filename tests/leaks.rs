@@ -90,7 +90,7 @@ fn the_secret_is_in_one_mutation_and_in_nothing_that_is_remembered() {
         let attempt = Attempt {
             place: Place::Upstream,
             backend: Some(backend.as_bytes()),
-            headers: &headers,
+            headers: Some(&headers),
             earlier: &earlier,
         };
         let Decision::Inject(entry, changes) = decide(&filter, &attempt) else { panic!() };

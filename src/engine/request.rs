@@ -21,8 +21,9 @@ pub struct Attempt<'a> {
     pub place: Place,
     /// The value of the attribute that names the backend, if it has one.
     pub backend: Option<&'a [u8]>,
-    /// Its headers.
-    pub headers: &'a Headers,
+    /// Those of its headers that injection [`concerns`](crate::inject::concerns), or all; `None` if
+    /// they cannot be read.
+    pub headers: Option<&'a Headers>,
     /// What earlier attempts did.
     pub earlier: &'a Earlier,
 }
@@ -50,13 +51,12 @@ pub fn decide<'a>(filter: &'a Filter, attempt: &Attempt<'a>) -> Decision<'a> {
             return Decision::Refuse(entry, Refusal::Misconfigured);
         }
     }
-    if attempt.headers.is_empty() {
-        // Every request has pseudo-headers: these could not be read.
+    let Some(headers) = attempt.headers else {
         return Decision::Refuse(entry, Refusal::Internal);
-    }
+    };
     let known = |value: &[u8]| filter.known.contains(value);
     let changes = |credential| {
-        inject(attempt.headers, attempt.earlier, filter.client_credentials, &known, credential)
+        inject(headers, attempt.earlier, filter.client_credentials, &known, credential)
     };
     match (entry, filter.unmatched_backend) {
         (Some(entry), _) => Decision::Inject(entry, changes(Some(&entry.credential))),
@@ -93,7 +93,12 @@ mod tests {
         Filter::new(loaded.config).unwrap()
     }
 
-    fn outcome(filter: &Filter, place: Place, backend: Option<&str>, headers: &Headers) -> String {
+    fn outcome(
+        filter: &Filter,
+        place: Place,
+        backend: Option<&str>,
+        headers: Option<&Headers>,
+    ) -> String {
         let attempt = Attempt {
             place,
             backend: backend.map(str::as_bytes),
@@ -122,7 +127,7 @@ mod tests {
     #[test]
     fn a_backend_gets_the_credential_of_its_policy_and_others_are_refused() {
         let filter = filter(&json!({}));
-        let outcome = |backend| outcome(&filter, Place::Upstream, backend, &headers());
+        let outcome = |backend| outcome(&filter, Place::Upstream, backend, Some(&headers()));
         assert_eq!(outcome(Some("a")), "inject default/p");
         assert_eq!(outcome(Some("b")), "refuse - UnknownBackend");
         assert_eq!(outcome(Some("")), "refuse - UnknownBackend");
@@ -132,8 +137,8 @@ mod tests {
     #[test]
     fn allow_lets_other_backends_pass_unchanged() {
         let filter = filter(&json!({"unmatchedBackend": "Allow"}));
-        assert_eq!(outcome(&filter, Place::Upstream, Some("b"), &headers()), "pass");
-        assert_eq!(outcome(&filter, Place::Upstream, None, &headers()), "pass");
+        assert_eq!(outcome(&filter, Place::Upstream, Some("b"), Some(&headers())), "pass");
+        assert_eq!(outcome(&filter, Place::Upstream, None, Some(&headers())), "pass");
     }
 
     #[test]
@@ -147,7 +152,7 @@ mod tests {
             ),
         ] {
             let filter = filter(&settings);
-            let outcome = |place, backend| outcome(&filter, place, Some(backend), &headers());
+            let outcome = |place, backend| outcome(&filter, place, Some(backend), Some(&headers()));
             assert_eq!(outcome(wrong, "a"), "refuse default/p Misconfigured");
             assert_eq!(outcome(wrong, "b"), "refuse - Misconfigured");
             assert_eq!(outcome(right, "a"), "inject default/p");
@@ -158,7 +163,7 @@ mod tests {
     fn a_request_whose_headers_cannot_be_read_is_stopped() {
         let filter = filter(&json!({"unmatchedBackend": "Allow"}));
         for backend in ["a", "b"] {
-            let refused = outcome(&filter, Place::Upstream, Some(backend), &[]);
+            let refused = outcome(&filter, Place::Upstream, Some(backend), None);
             assert!(refused.ends_with("Internal"), "{refused}");
         }
     }

@@ -51,11 +51,6 @@ pub(super) fn is_upstream() -> bool {
     matches!(attempts, Ok(Some(count)) if count.iter().any(|byte| *byte != 0))
 }
 
-/// The headers of the request. Empty if they cannot be read.
-pub(super) fn request_headers() -> Vec<(String, Vec<u8>)> {
-    hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default()
-}
-
 /// What earlier attempts of this request did.
 pub(super) fn earlier() -> Earlier {
     let state = |name| hostcalls::get_property(vec![name]).ok().flatten().unwrap_or_default();

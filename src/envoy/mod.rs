@@ -1,5 +1,6 @@
 //! The only part that touches the host: contexts, host calls, statistics, log.
 
+mod header_map;
 mod host;
 mod root;
 mod statistics;

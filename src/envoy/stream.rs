@@ -1,10 +1,13 @@
 //! The stream context: one per attempt in an upstream chain, one per request in a listener's.
 
+use super::header_map::request_headers;
 use super::host;
 use super::statistics::Statistics;
 use crate::engine::{Attempt, Decision, Entry, Filter, Place, Refusal, decide};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
+#[cfg(feature = "test-hooks")]
+use proxy_wasm::types::MapType;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -59,14 +62,14 @@ impl HttpContext for Stream {
             return Action::Pause;
         };
         let backend = host::property(shared.filter.property());
-        let headers = host::request_headers();
+        let headers = request_headers();
         #[cfg(feature = "test-hooks")]
-        panic_if_asked(&headers);
+        panic_if_asked();
         let earlier = host::earlier();
         let attempt = Attempt {
             place: if host::is_upstream() { Place::Upstream } else { Place::Listener },
             backend: backend.as_deref(),
-            headers: &headers,
+            headers: headers.as_deref(),
             earlier: &earlier,
         };
         match decide(&shared.filter, &attempt) {
@@ -102,8 +105,9 @@ impl HttpContext for Stream {
 /// Tests ask for a panic by a header.
 #[cfg(feature = "test-hooks")]
 #[allow(clippy::panic, reason = "it is what tests ask for")]
-fn panic_if_asked(headers: &crate::inject::Headers) {
-    if headers.iter().any(|(name, _)| name == "x-test-panic") {
+fn panic_if_asked() {
+    use proxy_wasm::hostcalls::get_map_value_bytes;
+    if let Ok(Some(_)) = get_map_value_bytes(MapType::HttpRequestHeaders, "x-test-panic") {
         panic!("a test asked for it");
     }
 }

@@ -17,6 +17,14 @@ const ORIGINAL_PATH: &str = "x-envoy-original-path";
 /// The same for an internal redirect, with scheme and host.
 const ORIGINAL_URL: &str = "x-envoy-original-url";
 
+/// Whether injection can be about a header of this name. The others never change.
+pub fn concerns(name: &[u8]) -> bool {
+    strip::is_credential(name)
+        || [PATH, strip::WEBSOCKET_PROTOCOL, ORIGINAL_PATH, ORIGINAL_URL]
+            .iter()
+            .any(|other| other.as_bytes() == name)
+}
+
 /// The headers of a request, in order, with every occurrence of a name; names are in lower case.
 pub type Headers = [(String, Vec<u8>)];
 
@@ -338,6 +346,14 @@ mod tests {
         assert_eq!(apply(&request, &changes), pairs(&[kept[0], kept[1], ("x-api-key", "ours")]));
         let changes = inject(&request, &earlier, ClientCredentials::Strip, &known, None);
         assert_eq!(apply(&request, &changes), pairs(&kept));
+    }
+
+    #[test]
+    fn every_header_that_is_written_is_one_that_concerns() {
+        for header in CredentialHeader::ALL {
+            assert!(concerns(header.name().as_bytes()));
+        }
+        assert!(concerns(b":path") && concerns(b"x-aigw-k") && !concerns(b"accept"));
     }
 
     #[test]
