@@ -40,6 +40,9 @@ pub(crate) fn read(
     let place = fields.place();
     let client_id = reader.cloud_name(&mut fields, "clientID");
     let tenant_id = reader.cloud_name(&mut fields, "tenantID");
+    // Either may be null, which is the same as absent.
+    fields.get("clientSecretRef");
+    fields.get("oidcExchangeToken");
     let source = match reader.own.azure_identity.clone() {
         // The manifest may name a secret for the sake of the CRD; the identity takes its place.
         Some(identity) => {

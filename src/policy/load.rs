@@ -86,9 +86,7 @@ fn json_message(error: &serde_json::Error) -> String {
 pub fn load(tree: &Tree, environment: &Environment<'_>) -> Result<Loaded, Vec<Problem>> {
     let report = Report::default();
     let config = config(tree, environment, &report);
-    let mut said = Index::default();
-    let mut problems = report.into_problems();
-    problems.retain(|problem| said.set(&problem.to_string(), 0).is_none());
+    let problems = report.into_problems();
     match config {
         Some(config) if problems.iter().all(|p| p.severity == Severity::Warning) => {
             Ok(Loaded { config, warnings: problems })
@@ -145,7 +143,7 @@ fn unique_targets(policies: &[Outline], report: &Report) -> (Vec<(BackendName, u
     let mut owners = Index::default();
     let mut targets = Vec::new();
     for (index, policy) in policies.iter().enumerate() {
-        for (number, target) in policy.targets.iter().enumerate() {
+        for (target, number) in &policy.targets {
             let owner = owners.set_first(&target.to_string(), index);
             if owner == index {
                 targets.push((target.clone(), index));

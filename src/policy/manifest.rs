@@ -211,7 +211,8 @@ fn secret_reference(mut fields: Fields<'_, '_>) -> Option<(String, Option<String
 pub(crate) struct Outline {
     pub(crate) id: String,
     pub(crate) subject: Subject,
-    pub(crate) targets: Vec<BackendName>,
+    /// Its targets, each with its index in `spec.targetRefs`.
+    pub(crate) targets: Vec<(BackendName, usize)>,
     pub(crate) kind: Option<&'static str>,
     /// The policy. `None` if it cannot be used, with the reasons in the report.
     pub(crate) policy: Option<Policy>,
@@ -253,7 +254,7 @@ pub(crate) fn policy<'s>(
         (Some(kind), Some(credentials), credential_override) => Some(Policy {
             id: id.clone(),
             kind,
-            targets: targets.clone(),
+            targets: targets.iter().map(|(target, _)| target.clone()).collect(),
             credentials,
             credential_override: credential_override.flatten(),
             subject: subject.clone(),
@@ -263,7 +264,7 @@ pub(crate) fn policy<'s>(
 }
 
 /// `spec.targetRefs`, each a Gateway API `LocalPolicyTargetReference`.
-fn targets(spec: &mut Fields<'_, '_>, namespace: &str) -> Vec<BackendName> {
+fn targets(spec: &mut Fields<'_, '_>, namespace: &str) -> Vec<(BackendName, usize)> {
     let place = spec.place().field("targetRefs");
     let references = spec.list("targetRefs");
     if references.is_empty() && (spec.is_list("targetRefs") || !spec.has("targetRefs")) {
@@ -276,8 +277,8 @@ fn targets(spec: &mut Fields<'_, '_>, namespace: &str) -> Vec<BackendName> {
         ));
     }
     let mut only_backends = true;
-    let mut targets = Vec::new();
-    for (tree, place) in references {
+    let mut targets: Vec<(BackendName, usize)> = Vec::new();
+    for (number, (tree, place)) in references.into_iter().take(MOST_TARGETS).enumerate() {
         let Some(mut reference) = Fields::of(tree, place) else { continue };
         let group = match reference.text("group") {
             Some((text, place)) => {
@@ -316,8 +317,8 @@ fn targets(spec: &mut Fields<'_, '_>, namespace: &str) -> Vec<BackendName> {
                 namespace: namespace.to_owned(),
                 name: name.to_owned(),
             };
-            if !targets.contains(&target) {
-                targets.push(target);
+            if !targets.iter().any(|(known, _)| *known == target) {
+                targets.push((target, number));
             }
         } else {
             only_backends = false;

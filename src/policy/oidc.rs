@@ -201,6 +201,9 @@ fn endpoint(text: &str, place: Place<'_>, plaintext_hosts: &[String]) -> Option<
 }
 
 fn client_id(fields: &mut Fields<'_, '_>, reader: &Reader<'_, '_, '_>) -> Option<OidcClientId> {
+    // Either may be null, which is the same as absent.
+    fields.get("clientID");
+    fields.get("clientIDRef");
     match (fields.has("clientID"), fields.has("clientIDRef")) {
         (true, false) => {
             fields.filled("clientID").map(|(text, _)| OidcClientId::Given(text.to_owned()))

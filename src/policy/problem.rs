@@ -1,11 +1,17 @@
 //! What is wrong with a configuration: the object, the field, and what to do.
 
+use super::index::Index;
 use super::place::Step;
 use std::cell::RefCell;
 use std::fmt;
 
 /// Longest piece of outside text (a name, a value) that a message repeats, in characters.
 const LONGEST_QUOTE: usize = 120;
+/// Longest message, in characters: those that are meant to be repeated whole fit.
+const LONGEST_MESSAGE: usize = 1000;
+/// How many problems are told; who has more mends these first.
+const MOST: usize = 1000;
+const AND_MORE: &str = "there are more problems than these";
 
 /// Whether a configuration can be used in spite of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +59,7 @@ pub fn quote(text: &str) -> String {
             quoted.push_str("...");
             break;
         }
-        if character.is_control() || matches!(character, '\u{2028}' | '\u{2029}') {
+        if breaks_line(character) {
             quoted.extend(character.escape_default());
         } else {
             quoted.push(character);
@@ -62,11 +68,15 @@ pub fn quote(text: &str) -> String {
     quoted
 }
 
-/// A message without control characters: what it repeats of the configuration may hold some.
+/// A message that is one line and has an end, whatever it repeats of the configuration.
 fn clean(message: &str) -> String {
-    let mut cleaned = String::with_capacity(message.len());
-    for character in message.chars() {
-        if character.is_control() {
+    let mut cleaned = String::new();
+    for (count, character) in message.chars().enumerate() {
+        if count == LONGEST_MESSAGE {
+            cleaned.push_str("...");
+            break;
+        }
+        if breaks_line(character) {
             cleaned.extend(character.escape_default());
         } else {
             cleaned.push(character);
@@ -75,10 +85,16 @@ fn clean(message: &str) -> String {
     cleaned
 }
 
+fn breaks_line(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{2028}' | '\u{2029}')
+}
+
 /// Collects every problem of a configuration, not only the first.
 #[derive(Default)]
 pub(crate) struct Report {
     problems: RefCell<Vec<Problem>>,
+    /// The lines of these problems: nothing is said twice.
+    said: RefCell<Index>,
     /// The places that were entered, by number; each comes after the one that it is in.
     places: RefCell<Vec<Step>>,
 }
@@ -86,13 +102,26 @@ pub(crate) struct Report {
 impl Report {
     /// Notes a problem of a field of `subject`.
     pub(crate) fn add(&self, subject: &Subject, severity: Severity, field: &str, message: &str) {
-        self.problems.borrow_mut().push(Problem {
-            severity,
-            object: subject.object.clone(),
-            field: field.to_owned(),
-            message: clean(message),
-            resource: subject.resource,
-        });
+        let mut problems = self.problems.borrow_mut();
+        if problems.len() > MOST {
+            // An error among those that are not told still makes the configuration a bad one.
+            if let (Some(last), Severity::Error) = (problems.last_mut(), severity) {
+                last.severity = severity;
+            }
+            return;
+        }
+        let (object, resource) = (subject.object.clone(), subject.resource);
+        let (field, message) = (field.to_owned(), clean(message));
+        let mut problem = Problem { severity, object, field, message, resource };
+        if self.said.borrow_mut().set(&problem.to_string(), 0).is_some() {
+            return;
+        }
+        if problems.len() == MOST {
+            let (object, field) = (String::new(), String::new());
+            let message = AND_MORE.to_owned();
+            problem = Problem { severity, object, field, message, resource: None };
+        }
+        problems.push(problem);
     }
 
     /// Notes an error in a field of `subject`.
@@ -195,6 +224,29 @@ mod tests {
         report.error(&subject, "data.apiKey", "is not base64");
         let problems = report.into_problems();
         assert_eq!(problems[0].to_string(), "Secret de\\nfault/a: data.apiKey: is not base64");
+    }
+
+    #[test]
+    fn nothing_is_said_twice_and_not_everything_is_told() {
+        let report = Report::default();
+        for number in 0..=2 * MOST {
+            report.setting_warning(&format!("a{}", number / 2), "is odd");
+        }
+        report.setting_warning("b", "is odd");
+        report.setting("c", "is bad");
+        let problems = report.into_problems();
+        assert_eq!(problems.len(), MOST + 1);
+        assert_eq!(problems[MOST - 1].to_string(), "a999: is odd");
+        assert_eq!(problems[MOST].to_string(), AND_MORE);
+        // It stands for an error too.
+        assert_eq!(problems[MOST].severity, Severity::Error);
+        assert!(problems[..MOST].iter().all(|p| p.severity == Severity::Warning));
+    }
+
+    #[test]
+    fn a_message_is_one_line_with_an_end() {
+        assert_eq!(clean("a\nb\u{2028}c"), "a\\nb\\u{2028}c");
+        assert_eq!(clean(&"é".repeat(5_000)).chars().count(), LONGEST_MESSAGE + 3);
     }
 
     #[test]

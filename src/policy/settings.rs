@@ -151,11 +151,11 @@ const NOT_A_HOST: &str = "must be a host name or address, with a port if need be
 
 /// The attribute path; its parts reach Envoy joined by NUL.
 fn property(backend: &mut Fields<'_, '_>) -> Vec<String> {
+    let place = backend.place().field("property");
+    let parts = backend.texts("property");
     if !backend.has("property") {
         return ["xds", "cluster_name"].map(str::to_owned).into();
     }
-    let place = backend.place().field("property");
-    let parts = backend.texts("property");
     if parts.is_empty() && backend.is_list("property") {
         place.error("must hold the parts of an Envoy attribute path");
     }

@@ -1,0 +1,29 @@
+//! What has to hold for any input, one module for each fuzz target.
+//!
+//! `fuzz_targets/` gives these functions to libFuzzer; `tests/fuzz_corpus.rs` includes this file and
+//! runs them over the corpus with every `cargo test`.
+
+pub mod configuration;
+pub mod headers;
+pub mod manifests;
+pub mod query;
+pub mod structpb;
+
+#[path = "../../tests/common/contract.rs"]
+mod contract;
+mod judge;
+#[path = "../../tests/common/protobuf.rs"]
+mod protobuf;
+mod source;
+
+/// A target: its name and what it does with an input. It panics if something does not hold.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: [Target; 5] = [
+    ("configuration", configuration::run),
+    ("headers", headers::run),
+    ("manifests", manifests::run),
+    ("query", query::run),
+    ("structpb", structpb::run),
+];
