@@ -3,19 +3,19 @@
 
 use super::aws::{self, AwsCredentials};
 use super::azure::{self, AzureCredentials};
-use super::backend::{AI_SERVICE_BACKEND, BackendName, INFERENCE_POOL};
+use super::backend::BackendName;
+use super::credential_override::{self, CredentialOverride};
 use super::cursor::{Fields, unsupported};
 use super::gcp::{self, GcpCredentials};
 use super::identity::PolicySettings;
 use super::place::Place;
 use super::problem::Subject;
-use super::resources::{AI_GATEWAY_GROUP, ApiVersion, Resource};
+use super::resources::{ApiVersion, Resource};
 use super::rules;
 use super::secrets::{Environment, Form, SecretKey, SecretSource, SecretStore, Variable};
 use super::settings::Settings;
+use super::targets;
 
-const INFERENCE_GROUP: &str = "inference.networking.k8s.io";
-const MOST_TARGETS: usize = 16;
 /// The key of a Secret under which all three kinds of API keys are.
 const API_KEY: SecretKey = SecretKey { name: "apiKey", form: Form::Line };
 
@@ -46,29 +46,6 @@ pub enum Credentials {
     Azure(AzureCredentials),
     /// `GCPCredentials`.
     Gcp(GcpCredentials),
-}
-
-/// Where a credential of a single request is taken from.
-#[derive(Debug)]
-pub struct CredentialOverride {
-    /// The place.
-    pub from: OverrideSource,
-    /// Whether the policy's own credential is used where there is none.
-    pub fallback_to_configured: bool,
-}
-
-/// See [`CredentialOverride`].
-#[derive(Debug)]
-pub enum OverrideSource {
-    /// A request header, or for AWS a prefix of three; `None` is the default of the type.
-    RequestHeader(Option<String>),
-    /// Dynamic metadata; no key is the default of the type.
-    DynamicMetadata {
-        /// The metadata namespace.
-        namespace: String,
-        /// The key in it.
-        key: Option<String>,
-    },
 }
 
 /// A policy, checked, with its secrets resolved.
@@ -240,11 +217,11 @@ pub(crate) fn policy<'s>(
     let Some(mut spec) = spec else {
         return Outline { id, subject, targets: Vec::new(), kind: None, policy: None };
     };
-    let targets = targets(&mut spec, &namespace);
+    let targets = targets::read(&mut spec, &namespace);
     let kind = kind(&mut spec);
     let credentials = credentials(&mut spec, kind, &reader);
     let credential_override = match version {
-        ApiVersion::V1Beta1 => spec.object("credentialOverride").map(credential_override),
+        ApiVersion::V1Beta1 => spec.object("credentialOverride").map(credential_override::read),
         ApiVersion::V1Alpha1 => None,
     };
     spec.finish();
@@ -261,73 +238,6 @@ pub(crate) fn policy<'s>(
         }),
     };
     Outline { id, subject, targets, kind, policy }
-}
-
-/// `spec.targetRefs`, each a Gateway API `LocalPolicyTargetReference`.
-fn targets(spec: &mut Fields<'_, '_>, namespace: &str) -> Vec<(BackendName, usize)> {
-    let place = spec.place().field("targetRefs");
-    let references = spec.list("targetRefs");
-    if references.is_empty() && (spec.is_list("targetRefs") || !spec.has("targetRefs")) {
-        place.warning("is empty: no backend gets this credential");
-    }
-    if references.len() > MOST_TARGETS {
-        place.error(&format!(
-            "Too many: {}: must have at most {MOST_TARGETS} items",
-            references.len()
-        ));
-    }
-    let mut only_backends = true;
-    let mut targets: Vec<(BackendName, usize)> = Vec::new();
-    for (number, (tree, place)) in references.into_iter().take(MOST_TARGETS).enumerate() {
-        let Some(mut reference) = Fields::of(tree, place) else { continue };
-        let group = match reference.text("group") {
-            Some((text, place)) => {
-                if !rules::api_group(text) {
-                    place.error(rules::NOT_A_SUBDOMAIN);
-                }
-                Some(text)
-            }
-            None => {
-                if !reference.has("group") {
-                    reference.place().field("group").error("Required value");
-                }
-                None
-            }
-        };
-        let kind = reference.filled("kind").map(|(text, place)| {
-            if !rules::kind(text) {
-                place.error("must be the name of a kind");
-            }
-            text
-        });
-        let name = reference.filled("name").and_then(|(text, place)| {
-            if !rules::path_part(text) {
-                place.error(rules::NOT_A_PATH_PART);
-                return None;
-            }
-            Some(text)
-        });
-        reference.finish();
-        let (Some(group), Some(kind), Some(name)) = (group, kind, name) else { continue };
-        if [(AI_GATEWAY_GROUP, AI_SERVICE_BACKEND), (INFERENCE_GROUP, INFERENCE_POOL)]
-            .contains(&(group, kind))
-        {
-            let target = BackendName {
-                kind: kind.to_owned(),
-                namespace: namespace.to_owned(),
-                name: name.to_owned(),
-            };
-            if !targets.iter().any(|(known, _)| *known == target) {
-                targets.push((target, number));
-            }
-        } else {
-            only_backends = false;
-        }
-    }
-    if !only_backends {
-        place.error("targetRefs must reference AIServiceBackend or InferencePool resources");
-    }
-    targets
 }
 
 /// `spec.type`, and that only its own field is set.
@@ -378,49 +288,4 @@ fn api_key(mut fields: Fields<'_, '_>, reader: &Reader<'_, '_, '_>) -> Option<Se
     let key = reader.secret(&mut fields, "secretRef", API_KEY);
     fields.finish();
     key
-}
-
-fn credential_override(mut fields: Fields<'_, '_>) -> Option<CredentialOverride> {
-    let place = fields.place();
-    let header = fields.object("fromRequestHeaders").map(from_request_headers);
-    let metadata = fields.object("fromDynamicMetadata").map(from_dynamic_metadata);
-    fields.finish();
-    match (header, metadata) {
-        (Some(read), None) | (None, Some(read)) => read,
-        _ => {
-            place.error(
-                "Exactly one of fromRequestHeaders or fromDynamicMetadata must be specified",
-            );
-            None
-        }
-    }
-}
-
-fn from_request_headers(mut fields: Fields<'_, '_>) -> Option<CredentialOverride> {
-    let header = fields.text("header").map(|(text, place)| (text.to_owned(), place));
-    let header = header.filter(|(name, _)| !name.is_empty());
-    if let Some((name, place)) = &header {
-        check_header_name(name, *place);
-    }
-    let fallback_to_configured = fields.boolean("fallbackToConfigured").unwrap_or(true);
-    fields.finish();
-    let from = OverrideSource::RequestHeader(header.map(|(name, _)| name.to_ascii_lowercase()));
-    Some(CredentialOverride { from, fallback_to_configured })
-}
-
-/// A field name of HTTP (RFC 9110 section 5.1).
-fn check_header_name(name: &str, place: Place<'_>) {
-    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    if !name.bytes().all(token) {
-        place.error("must be the name of a header");
-    }
-}
-
-fn from_dynamic_metadata(mut fields: Fields<'_, '_>) -> Option<CredentialOverride> {
-    let namespace = fields.filled("namespace").map(|(text, _)| text.to_owned());
-    let key = fields.text("key").map(|(text, _)| text.to_owned()).filter(|key| !key.is_empty());
-    let fallback_to_configured = fields.boolean("fallbackToConfigured").unwrap_or(true);
-    fields.finish();
-    let from = OverrideSource::DynamicMetadata { namespace: namespace?, key };
-    Some(CredentialOverride { from, fallback_to_configured })
 }
