@@ -78,10 +78,8 @@ pub fn inject<'a>(
     known: &dyn Fn(&[u8]) -> bool,
     credential: Option<&'a Credential>,
 ) -> Changes<'a> {
-    let strip = match (client, credential) {
-        (ClientCredentials::Strip, Some(_)) => true,
-        (ClientCredentials::Keep, _) | (_, None) => false,
-    };
+    // A request that passes without a credential keeps what its client sent.
+    let strip = client == ClientCredentials::Strip && credential.is_some();
     let mut removed: Vec<&'a str> = Vec::new();
     let mut changes = Changes::default();
     let mut path = None;
@@ -91,12 +89,12 @@ pub fn inject<'a>(
             path = Some(value);
             continue;
         }
-        let remove = earlier.wrote(name)
-            || target == Some(name)
-            || match strip {
-                true => strip::is_credential(name.as_bytes()),
-                false => CredentialHeader::ALL.iter().any(|h| h.name() == name) && known(value),
-            };
+        let unwanted = if strip {
+            strip::is_credential(name.as_bytes())
+        } else {
+            CredentialHeader::ALL.iter().any(|h| h.name() == name) && known(value)
+        };
+        let remove = unwanted || target == Some(name) || earlier.wrote(name);
         if remove {
             if !removed.contains(&name.as_str()) {
                 removed.push(name);
