@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import statistics
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +60,37 @@ def busy_seconds(core: int) -> float:
             numbers = [int(field) for field in fields[:8]]
             return (sum(numbers) - numbers[3] - numbers[4]) * TICK
     raise SystemExit(f"error: /proc/stat does not know core {core}")
+
+
+class Sharing:
+    """How much of the core of an Envoy others had while it was measured."""
+
+    BUSY = 0.05
+    """Above this the machine was too busy."""
+
+    def __init__(self, core: int, worker: Worker) -> None:
+        self._core, self._worker = core, worker
+        self._parts: list[float] = []
+
+    @contextmanager
+    def one_round(self) -> Iterator[None]:
+        """What is done inside is one round."""
+        begun, busy, mine = time.monotonic(), busy_seconds(self._core), self._worker.seconds()
+        yield
+        mine = self._worker.seconds() - mine
+        busy = busy_seconds(self._core) - busy
+        self._parts.append(max(0.0, busy - mine) / (time.monotonic() - begun))
+
+    @property
+    def part(self) -> float:
+        """The median of the rounds."""
+        return statistics.median(self._parts)
+
+    def lines(self) -> Iterator[str]:
+        """What is told of it under a table."""
+        yield f"Others had {self.part:.1%} of the time of Envoy's core."
+        if self.part > self.BUSY:
+            yield "NOT QUIET: the CPU times are too high, and the latencies are not to be trusted."
 
 
 def description() -> dict[str, Any]:

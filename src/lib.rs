@@ -4,6 +4,9 @@
 //! (`docs/architecture.md`; `tests/layers.rs` keeps it so).
 
 pub mod credential;
+
+pub mod aws;
+
 pub mod policy;
 
 pub mod inject;

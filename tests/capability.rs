@@ -30,7 +30,11 @@ fn lines(spec: &Value, settings: Value) -> Vec<String> {
 fn credentials_that_have_to_be_obtained_are_refused_in_one_line() {
     for (spec, kind) in [
         (
-            json!({"type": "AWSCredentials", "awsCredentials": {"region": "us-east-1"}}),
+            json!({"type": "AWSCredentials", "awsCredentials": {
+                "region": "us-east-1",
+                "oidcExchangeToken": {"awsRoleArn": "r", "oidc": {
+                    "provider": {"issuer": "https://idp.example"},
+                    "clientID": "c", "clientSecret": {"name": "s"}}}}}),
             "AWSCredentials",
         ),
         (
@@ -49,6 +53,17 @@ fn credentials_that_have_to_be_obtained_are_refused_in_one_line() {
         );
         assert_eq!(lines(&spec, json!({})), [line]);
     }
+}
+
+#[test]
+fn a_default_chain_that_ends_without_keys_says_so() {
+    let spec = json!({"type": "AWSCredentials", "awsCredentials": {"region": "us-east-1"}});
+    assert_eq!(
+        lines(&spec, json!({})),
+        ["BackendSecurityPolicy default/p: spec.awsCredentials: the environment of the VM has no \
+          AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and this version cannot use the other links \
+          of the default chain yet"]
+    );
 }
 
 #[test]

@@ -118,19 +118,19 @@ fn keys_that_occur_twice_in_yaml_are_errors() {
 #[test]
 fn what_the_filter_cannot_do_yet_is_a_warning() {
     let files = Files::new();
-    let policy = POLICY.replace("type: APIKey", "type: AWSCredentials").replace(
+    let policy = POLICY.replace("type: APIKey", "type: AzureCredentials").replace(
         "apiKey: {secretRef: {name: openai}}",
-        "awsCredentials: {region: us-east-1, credentialsFile: {secretRef: {name: openai}}}",
+        "azureCredentials: {clientID: c, tenantID: t, clientSecretRef: {name: openai}}",
     );
-    let secret = SECRET.replace("apiKey:", "credentials:");
-    let file = files.write("aws.yaml", &format!("{policy}---{secret}"));
+    let secret = SECRET.replace("apiKey:", "client-secret:");
+    let file = files.write("azure.yaml", &format!("{policy}---{secret}"));
     let (good, _, errors) = check(&[&file]);
     assert!(good);
     assert_eq!(
         errors,
         format!(
             "{}: warning: BackendSecurityPolicy default/openai: spec.type: this version cannot \
-             obtain AWSCredentials yet\n",
+             obtain AzureCredentials yet\n",
             file.display()
         )
     );

@@ -2,13 +2,14 @@
 
 #![cfg(test)]
 
+#[path = "check/assemble.rs"]
+mod assemble;
 mod common;
 
+use assemble::{assemble, cluster, discovery};
 use common::check;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-
-const TYPES: &str = "type.googleapis.com/envoy.extensions";
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -24,8 +25,22 @@ fn yaml_files(folder: &str) -> Vec<PathBuf> {
 
 fn cases() -> Vec<Value> {
     let fields = [
-        "case", "errors", "warnings", "text", "settings", "plugin", "place", "order", "clusters",
-        "routes", "host", "table", "manager", "listener", "router",
+        "case",
+        "errors",
+        "warnings",
+        "text",
+        "settings",
+        "plugin",
+        "place",
+        "order",
+        "upstream_order",
+        "clusters",
+        "routes",
+        "host",
+        "table",
+        "manager",
+        "listener",
+        "router",
     ];
     let mut cases: Vec<Value> = Vec::new();
     for file in yaml_files("tests/check/envoy") {
@@ -42,133 +57,13 @@ fn cases() -> Vec<Value> {
     cases
 }
 
-/// Puts fields of `changes` in place of those of `object`; `null` takes one away.
-fn change(mut object: Value, changes: Option<&Value>) -> Value {
-    let fields = object.as_object_mut().unwrap();
-    for (name, value) in changes.and_then(Value::as_object).into_iter().flatten() {
-        match value {
-            Value::Null => fields.remove(name),
-            value => fields.insert(name.clone(), value.clone()),
-        };
-    }
-    object
-}
-
-/// The wasm filter of a case.
-fn filter(case: &Value) -> Value {
-    let settings = json!({
-        "resources": [{
-            "apiVersion": "aigateway.envoyproxy.io/v1beta1",
-            "kind": "BackendSecurityPolicy",
-            "metadata": {"name": "openai"},
-            "spec": {
-                "targetRefs": [
-                    {"group": "aigateway.envoyproxy.io", "kind": "AIServiceBackend", "name": "openai"}
-                ],
-                "type": "APIKey",
-                "apiKey": {"secretRef": {"name": "openai"}},
-            },
-        }],
-        "secrets": {
-            "env": [{"name": "openai", "key": "apiKey", "variable": "AIGW_AUTH_TEST_UNSET"}],
-        },
-    });
-    let plugin = json!({
-        "name": "aigw-auth",
-        "fail_open": false,
-        "allow_on_headers_stop_iteration": true,
-        "vm_config": {
-            "vm_id": "aigw-auth",
-            "environment_variables": {"host_env_keys": ["AIGW_AUTH_TEST_UNSET"]},
-        },
-        "configuration": {
-            "@type": "type.googleapis.com/google.protobuf.Struct",
-            "value": change(settings, case.get("settings")),
-        },
-    });
-    json!({
-        "name": "envoy.filters.http.wasm",
-        "typed_config": {
-            "@type": format!("{TYPES}.filters.http.wasm.v3.Wasm"),
-            "config": change(plugin, case.get("plugin")),
-        },
-    })
-}
-
-/// A chain: the words of `order`, or the filter, if there is one, and the end.
-fn chain(order: Option<&Value>, filter: Option<Value>, end: &Value) -> Value {
-    let words = order.map(|order| serde_json::from_value::<Vec<String>>(order.clone()).unwrap());
-    let words = words.unwrap_or_else(|| vec!["filter".to_owned(), "end".to_owned()]);
-    let part = |word: &String| if word == "filter" { filter.clone() } else { Some(end.clone()) };
-    words.iter().filter_map(part).collect()
-}
-
-fn codec() -> Value {
-    json!({
-        "name": "envoy.filters.http.upstream_codec",
-        "typed_config": {"@type": format!("{TYPES}.filters.http.upstream_codec.v3.UpstreamCodec")},
-    })
-}
-
-fn cluster(case: &Value, name: &str, settings: &Value) -> Value {
-    let mut cluster = change(json!({"name": name}), Some(settings));
-    let fields = cluster.as_object_mut().unwrap();
-    let wanted = fields.remove("filter").unwrap_or(json!(true)) == true;
-    let order = fields.remove("order");
-    let mut own = filter(case);
-    if let Some(disabled) = fields.remove("disabled") {
-        own["disabled"] = disabled;
-    }
-    let in_clusters = case.get("place").is_none_or(|place| place == "clusters");
-    if order.is_some() || (in_clusters && wanted) {
-        let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-        fields.insert(
-            "typed_extension_protocol_options".to_owned(),
-            json!({options: {
-                "@type": format!("type.googleapis.com/{options}"),
-                "explicit_http_config": {"http_protocol_options": {}},
-                "http_filters": chain(order.as_ref(), Some(own), &codec()),
-            }}),
-        );
-    }
-    cluster
-}
-
-fn assemble(case: &Value) -> Value {
-    let place = case.get("place").map_or("clusters", |place| place.as_str().unwrap());
-    let mut router = json!({"@type": format!("{TYPES}.filters.http.router.v3.Router")});
-    if place == "router" {
-        router["upstream_http_filters"] = chain(None, Some(filter(case)), &codec());
-    }
-    let router = json!({
-        "name": "envoy.filters.http.router",
-        "typed_config": change(router, case.get("router")),
-    });
-    let route = json!({"match": {"prefix": "/openai/"}, "route": {"cluster": "openai"}});
-    let host = json!({
-        "name": "providers",
-        "domains": ["*"],
-        "routes": case.get("routes").cloned().unwrap_or_else(|| json!([route])),
-    });
-    let table = json!({"name": "table", "virtual_hosts": [change(host, case.get("host"))]});
-    let in_listener = (place == "listener").then(|| filter(case));
-    let manager = json!({
-        "@type": format!("{TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager"),
-        "stat_prefix": "gateway",
-        "route_config": change(table, case.get("table")),
-        "http_filters": chain(case.get("order"), in_listener, &router),
-    });
-    let manager = change(manager, case.get("manager"));
-    let listener = json!({
-        "name": "gateway",
-        "filter_chains": [{"filters": [{"name": "hcm", "typed_config": manager}]}],
-    });
-    let openai = json!({"openai": {}});
-    let clusters = case.get("clusters").unwrap_or(&openai).as_object().unwrap();
-    json!({"static_resources": {
-        "listeners": [change(listener, case.get("listener"))],
-        "clusters": clusters.iter().map(|(name, c)| cluster(case, name, c)).collect::<Value>(),
-    }})
+/// What `check` says of files of one call, without what this version cannot do yet: that is no matter
+/// of an Envoy configuration.
+fn lines_about(files: &[PathBuf]) -> (String, Vec<String>) {
+    let (_, output, errors) = check(files);
+    assert!(!errors.contains("marker"), "a secret is shown");
+    let lines = errors.lines().filter(|line| !line.contains("this version cannot"));
+    (output, lines.map(str::to_owned).collect())
 }
 
 #[test]
@@ -176,28 +71,98 @@ fn every_envoy_configuration_gets_exactly_its_errors_and_warnings() {
     let folder = tempfile::tempdir().unwrap();
     let cases = cases();
     assert!(cases.len() > 50, "only {} cases were found", cases.len());
-    let mut files = Vec::new();
-    for (index, case) in cases.iter().enumerate() {
+    let file = folder.path().join("envoy.yaml");
+    let prefix = format!("{}: ", file.display());
+    for case in &cases {
         let text = case.get("text").map(|text| text.as_str().unwrap().to_owned());
-        let file = folder.path().join(format!("{index}.yaml"));
         std::fs::write(&file, text.unwrap_or_else(|| assemble(case).to_string())).unwrap();
-        files.push(file);
-    }
-    let (_, output, errors) = check(&files);
-    for (file, case) in files.iter().zip(&cases) {
-        let prefix = format!("{}: ", file.display());
-        let mut found: Vec<_> = errors.lines().filter_map(|l| l.strip_prefix(&prefix)).collect();
-        // What this version cannot do yet is no matter of an Envoy configuration.
-        found.retain(|line| !line.contains("this version cannot"));
+        let (output, found) = lines_about(std::slice::from_ref(&file));
+        let found = found.iter().map(|line| line.strip_prefix(&prefix).unwrap());
         let is_warning = |line: &&str| line.starts_with("warning: ");
-        let (warnings, errors): (Vec<_>, Vec<_>) = found.into_iter().partition(is_warning);
+        let (warnings, errors): (Vec<_>, Vec<_>) = found.partition(is_warning);
         let warnings: Vec<_> = warnings.iter().map(|l| &l["warning: ".len()..]).collect();
         let lines = |name: &str| case.get(name).cloned().unwrap_or_else(|| json!([]));
         assert_eq!(json!(errors), lines("errors"), "{}", case["case"]);
         assert_eq!(json!(warnings), lines("warnings"), "{}", case["case"]);
         assert_eq!(output.contains(&format!("{prefix}ok")), errors.is_empty(), "{}", case["case"]);
     }
-    assert!(!errors.contains("marker"), "a secret is shown");
+}
+
+#[test]
+fn files_of_listeners_and_clusters_are_judged_like_the_bootstrap_that_has_both() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    for case in cases().iter().filter(|case| case.get("text").is_none()) {
+        let bootstrap = assemble(case);
+        let resources = &bootstrap["static_resources"];
+        let listeners = discovery(&resources["listeners"], "listener.v3.Listener");
+        let clusters = discovery(&resources["clusters"], "cluster.v3.Cluster");
+        for (name, text) in
+            [("envoy.yaml", bootstrap.to_string()), ("lds.yaml", listeners), ("cds.yaml", clusters)]
+        {
+            std::fs::write(file(name), text).unwrap();
+        }
+        let said_of = |names: &[&str]| {
+            let files: Vec<_> = names.iter().map(|name| file(name)).collect();
+            let (output, lines) = lines_about(&files);
+            let mut said: Vec<String> = Vec::new();
+            for line in &lines {
+                let (file, line) = line.split_once(": ").unwrap();
+                let subject = line.strip_prefix("warning: ").unwrap_or(line);
+                let name = file.rsplit('/').next().unwrap();
+                match subject.split(' ').next().unwrap() {
+                    "cluster" if names.len() > 1 => assert_eq!(name, "cds.yaml", "{line}"),
+                    "listener" | "route" | "virtual" if names.len() > 1 => {
+                        assert_eq!(name, "lds.yaml", "{line}");
+                    }
+                    _ => {}
+                }
+                said.push(line.to_owned());
+            }
+            said.sort();
+            (said, output.lines().count(), output.contains(": ok, "))
+        };
+        assert_eq!(
+            said_of(&["envoy.yaml"]),
+            said_of(&["lds.yaml", "cds.yaml"]),
+            "{}",
+            case["case"]
+        );
+        assert_eq!(
+            said_of(&["envoy.yaml"]),
+            said_of(&["cds.yaml", "lds.yaml"]),
+            "{}",
+            case["case"]
+        );
+    }
+}
+
+#[test]
+fn a_bootstrap_and_the_files_of_its_discovery_services_belong_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: String| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        file
+    };
+    let resources = assemble(&json!({}))["static_resources"].clone();
+    let listeners = json!({"static_resources": {"listeners": resources["listeners"]}}).to_string();
+    let bootstrap = write("envoy.yaml", listeners);
+    let empty = write("dynamic.yaml", json!({"dynamic_resources": {}}).to_string());
+    let clusters = write("cds.yaml", discovery(&resources["clusters"], "cluster.v3.Cluster"));
+    let lone = |file: &PathBuf| format!("{}: holds no aigw-auth filter\n", file.display());
+    assert_eq!(check(&[&bootstrap]).2, lone(&bootstrap));
+    for file in [&bootstrap, &empty] {
+        let (good, output, errors) = check(&[file, &clusters]);
+        assert!(good, "{errors}");
+        let files = format!("{}, {}", file.display(), clusters.display());
+        assert_eq!(output, format!("{files}: ok, policies: 1, backends: 1\n"));
+    }
+    // It cannot be told whose the clusters are.
+    let (good, output, errors) = check(&[&bootstrap, &clusters, &empty]);
+    assert!(!good);
+    assert_eq!(errors, lone(&bootstrap) + &lone(&empty));
+    assert_eq!(output, format!("{}: ok, policies: 1, backends: 1\n", clusters.display()));
 }
 
 #[test]
@@ -205,7 +170,7 @@ fn the_demonstration_and_the_examples_have_no_error() {
     let demonstration = root().join("envoy.yaml");
     let (good, output, errors) = check(&[&demonstration]);
     assert!(good, "{errors}");
-    assert!(output.ends_with("envoy.yaml: ok, policies: 3, backends: 3\n"), "{output}");
+    assert!(output.ends_with("envoy.yaml: ok, policies: 4, backends: 4\n"), "{output}");
     // Its keys are inline, and worth nothing.
     assert_eq!(errors.lines().count(), 1, "{errors}");
     assert!(errors.contains("holds Secrets, which Envoy's config_dump shows"), "{errors}");

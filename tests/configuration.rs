@@ -10,6 +10,20 @@ use common::{check, struct_bytes};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
+const CREDENTIALS: &str = "\
+[default]
+aws_access_key_id = marker
+aws_secret_access_key = marker
+
+[dev]
+aws_access_key_id = marker
+aws_secret_access_key = marker
+aws_session_token = marker
+
+[role]
+role_arn = marker
+";
+
 struct Case {
     name: String,
     /// The configuration as text; JSON if it came as an object.
@@ -104,7 +118,7 @@ fn assemble(case: &Value) -> Value {
                         "apiKey": "marker",
                         "client-id": "marker",
                         "client-secret": "marker",
-                        "credentials": "[default]\naws_access_key_id = marker",
+                        "credentials": CREDENTIALS,
                         "service_account.json": "{\"marker\": 1}",
                     },
                 },

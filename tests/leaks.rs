@@ -5,15 +5,17 @@
 
 mod common;
 
+use aigw_auth::aws::sigv4::EMPTY_BODY;
 use aigw_auth::engine::{Attempt, Decision, Filter, Place, Refusal, decide};
 use aigw_auth::inject::{Earlier, Mutation};
 use aigw_auth::policy::{Variable, parse};
 use common::check;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// Part of every secret below, in clear and in the forms in which it could come back.
-const MARKER: &str = "s3cr3t-marker";
-const MARKER_BASE64: &str = "czNjcjN0LW1hcmtlcg==";
+const MARKER: &str = "s3cr3t_marker";
+const MARKER_BASE64: &str = "czNjcjN0X21hcmtlcg==";
 
 fn shows_secret(text: &str) -> bool {
     text.contains(MARKER) || text.contains(MARKER_BASE64.trim_end_matches('='))
@@ -34,16 +36,27 @@ fn policy(name: &str, kind: &str, field: &str) -> Value {
     })
 }
 
+fn signed(name: &str, credentials: Value) -> Value {
+    let mut policy = policy(name, "AWSCredentials", "awsCredentials");
+    policy["spec"]["awsCredentials"] = credentials;
+    policy
+}
+
 fn good() -> Value {
     json!({
         "resources": [
             policy("a", "APIKey", "apiKey"),
             policy("b", "AnthropicAPIKey", "anthropicAPIKey"),
             policy("c", "AzureAPIKey", "azureAPIKey"),
+            signed("d", json!({"region": "us-east-1", "credentialsFile": {"secretRef": {"name": "d"}}})),
+            signed("e", json!({"region": "us-east-1"})),
             {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"},
              "stringData": {"apiKey": MARKER}},
             {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "b"},
              "data": {"apiKey": MARKER_BASE64}},
+            {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "d"},
+             "stringData": {"credentials": format!("[default]\naws_access_key_id = {MARKER}\n\
+                aws_secret_access_key = {MARKER}\naws_session_token = {MARKER}\n")}},
         ],
         "secrets": {"env": [{"name": "c", "key": "apiKey", "variable": "C_KEY"}]},
     })
@@ -51,7 +64,7 @@ fn good() -> Value {
 
 fn environment(name: &str) -> Variable {
     match name {
-        "C_KEY" => Variable::Set(MARKER.to_owned()),
+        "C_KEY" | "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Variable::Set(MARKER.to_owned()),
         _ => Variable::Unset,
     }
 }
@@ -75,37 +88,56 @@ fn what_the_access_log_and_a_refused_client_get_holds_no_secret() {
     for entry in filter.entries() {
         assert!(!shows_secret(&entry.injected) && !shows_secret(&entry.refused));
     }
-    for refusal in [Refusal::UnknownBackend, Refusal::Misconfigured, Refusal::Internal] {
+    for refusal in [
+        Refusal::UnknownBackend,
+        Refusal::Misconfigured,
+        Refusal::BodyWithheld,
+        Refusal::Unsignable,
+        Refusal::Internal,
+    ] {
         assert!(!shows_secret(&refusal.reply().body));
     }
 }
 
 #[test]
-fn the_secret_is_in_one_mutation_and_in_nothing_that_is_remembered() {
+fn the_secret_is_in_mutations_and_in_nothing_that_is_remembered() {
     let filter =
         Filter::new(parse(good().to_string().as_bytes(), &environment).unwrap().config).unwrap();
-    for backend in ["a", "b", "c"] {
-        let headers = vec![(":path".to_owned(), b"/".to_vec())];
+    for (backend, shown) in [
+        ("a", &["authorization"][..]),
+        ("b", &["x-api-key"]),
+        ("c", &["api-key"]),
+        // The access key id, which is no secret key, and the token.
+        ("d", &["authorization", "x-amz-security-token"]),
+        ("e", &["authorization"]),
+    ] {
+        let headers = [(":path", "/"), (":method", "POST"), (":authority", "a.example")];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
         let earlier = Earlier::default();
         let attempt = Attempt {
             place: Place::Upstream,
             backend: Some(backend.as_bytes()),
             headers: Some(&headers),
             earlier: &earlier,
+            body: Some(&EMPTY_BODY),
+            now: Duration::ZERO,
         };
         let Decision::Inject(entry, changes) = decide(&filter, &attempt) else { panic!() };
         assert_eq!(entry.id, format!("default/{backend}"));
-        let written: Vec<_> = changes
-            .mutations
-            .iter()
-            .filter_map(|mutation| match mutation {
-                Mutation::Set(_, value) => Some(String::from_utf8_lossy(value).into_owned()),
-                Mutation::Remove(_) => None,
-            })
-            .collect();
-        assert_eq!(written.len(), 1);
-        assert!(shows_secret(&written[0]));
-        assert!(!shows_secret(&format!("{:?} {:?}", changes.written, changes.path)));
+        let mut found = Vec::new();
+        for mutation in &changes.mutations {
+            if let Mutation::Set(name, value) = mutation {
+                let text = String::from_utf8_lossy(value);
+                if shows_secret(&text) {
+                    assert_eq!(text.matches(MARKER).count(), 1, "{name}");
+                    found.push(*name);
+                }
+            }
+        }
+        assert_eq!(found, shown);
+        let remembered =
+            format!("{:?} {:?} {:?}", changes.written, changes.path, changes.authority);
+        assert!(!shows_secret(&remembered));
     }
 }
 
@@ -161,7 +193,7 @@ fn no_error_of_a_configuration_that_is_broken_anywhere_shows_a_secret() {
 
 #[test]
 fn a_key_in_place_of_the_name_of_its_variable_is_not_repeated() {
-    let key = "sk-proj-s3cr3t-marker";
+    let key = "sk-proj-s3cr3t_marker";
     let mut configuration = good();
     configuration["secrets"]["env"][0]["variable"] = json!(key);
     let problems = parse(configuration.to_string().as_bytes(), &environment).unwrap_err();

@@ -5,16 +5,26 @@
 #[path = "common/contract.rs"]
 mod contract;
 
-use aigw_auth::credential::{Credential, Secret};
-use aigw_auth::inject::{Earlier, Headers, inject};
+use aigw_auth::aws::sigv4::EMPTY_BODY;
+use aigw_auth::credential::{AwsKeys, Credential, Secret};
+use aigw_auth::inject::{Earlier, Headers, Occasion, Put, Signing, inject};
 use aigw_auth::policy::ClientCredentials;
 use contract::{
     HEADERS, PARAMETERS, Pairs, apply, expected_path, header_is_credential, protocol_is_key,
     protocols,
 };
 use proptest::prelude::*;
+use std::time::Duration;
 
 const UNKNOWN: fn(&[u8]) -> bool = |_| false;
+
+const OCCASION: Occasion<'static> =
+    Occasion { host: None, now: Duration::from_secs(1_700_000_000), body: &EMPTY_BODY };
+
+/// No policy, a key, or (inside) a signature.
+fn attempt() -> impl Strategy<Value = Option<Option<Credential>>> {
+    prop::option::of(prop::option::of(credential()))
+}
 
 fn header_name() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -96,7 +106,7 @@ proptest! {
         credential in credential(),
     ) {
         let earlier = Earlier::default();
-        let changes = inject(&request, &earlier, ClientCredentials::Strip, &UNKNOWN, Some(&credential));
+        let changes = inject(&request, &earlier, ClientCredentials::Strip, &UNKNOWN, Put::Credential(&credential)).unwrap();
         let sent = apply(&request, &changes);
         let ours = (
             credential.header().name().to_owned(),
@@ -138,7 +148,7 @@ proptest! {
     #[test]
     fn keep_changes_one_header(request in request(), credential in credential()) {
         let earlier = Earlier::default();
-        let changes = inject(&request, &earlier, ClientCredentials::Keep, &UNKNOWN, Some(&credential));
+        let changes = inject(&request, &earlier, ClientCredentials::Keep, &UNKNOWN, Put::Credential(&credential)).unwrap();
         let name = credential.header().name();
         let mut expected = without(&request, name);
         expected.push((name.to_owned(), credential.value().expose().as_bytes().to_vec()));
@@ -146,33 +156,63 @@ proptest! {
     }
 
     #[test]
-    fn any_number_of_attempts_leaves_the_last_credential_and_the_first_path(
+    fn any_number_of_attempts_leaves_the_last_credential_and_the_first_path_and_host(
         request in request(),
-        credentials in prop::collection::vec(prop::option::of(credential()), 1..5),
+        attempts in prop::collection::vec(attempt(), 1..6),
     ) {
+        let signing = Signing::new(
+            AwsKeys::new("ours", "secret", Some("ours")).unwrap(),
+            "us-east-1".to_owned(),
+            "bedrock",
+        );
+        let mut request = request;
+        if !request[0].1.starts_with(b"/") {
+            // Nothing else can be signed.
+            request[0].1.insert(0, b'/');
+        }
+        request.push((":method".to_owned(), b"POST".to_vec()));
+        request.push((":authority".to_owned(), b"a.example".to_vec()));
         let mut headers = request.clone();
         let mut earlier = Earlier::default();
-        for credential in &credentials {
-            let changes = inject(&headers, &earlier, ClientCredentials::Strip, &UNKNOWN, credential.as_ref());
+        for attempt in &attempts {
+            let put = match attempt {
+                Some(Some(credential)) => Put::Credential(credential),
+                Some(None) => Put::Signature(&signing, OCCASION),
+                None => Put::Nothing,
+            };
+            let changes =
+                inject(&headers, &earlier, ClientCredentials::Strip, &UNKNOWN, put).unwrap();
             let next = apply(&headers, &changes);
             // What the edge remembers.
             earlier = Earlier {
                 written: changes.written.unwrap_or_default().as_bytes().to_vec(),
                 path: changes.path.clone(),
+                authority: changes.authority.clone(),
             };
             headers = next;
         }
-        let ours = headers.iter().filter(|(_, v)| v == b"ours" || v == b"Bearer ours").count();
-        match credentials.last().unwrap() {
-            Some(_) => {
-                prop_assert_eq!(ours, 1);
-                prop_assert_eq!(&headers[0].1, &expected_path(&request[0].1));
-            }
+        let count = |wanted: &dyn Fn(&str, &[u8]) -> bool| {
+            headers.iter().filter(|(name, value)| wanted(name, value)).count()
+        };
+        let keys = count(&|name, value| {
+            matches!(value, b"ours" | b"Bearer ours") && name != "x-amz-security-token"
+        });
+        let signatures = count(&|_, value| value.starts_with(b"AWS4-HMAC-SHA256 Credential=ours/"));
+        let authority = headers.iter().find(|(name, _)| name == ":authority").unwrap();
+        let path = &headers[0].1;
+        let last = attempts.last().unwrap();
+        prop_assert_eq!(keys, usize::from(matches!(last, Some(Some(_)))));
+        prop_assert_eq!(signatures, usize::from(matches!(last, Some(None))));
+        if matches!(last, Some(None)) {
+            prop_assert_eq!(count(&|name, _| name == "x-amz-date"), 1);
+            prop_assert_eq!(&authority.1, b"bedrock-runtime.us-east-1.amazonaws.com");
+        } else {
+            prop_assert_eq!(&authority.1, b"a.example");
+        }
+        match last {
+            Some(_) => prop_assert_eq!(path, &expected_path(&request[0].1)),
             // An attempt without a policy sees the path as the client sent it.
-            None => {
-                prop_assert_eq!(ours, 0);
-                prop_assert_eq!(&headers[0].1, &request[0].1);
-            }
+            None => prop_assert_eq!(path, &request[0].1),
         }
     }
 }

@@ -6,7 +6,7 @@ use super::contract::{
 use super::source::Source;
 use aigw_auth::credential::{Credential, CredentialHeader, Secret};
 use aigw_auth::inject::{
-    Changes, Earlier, Headers, RewrittenPath, concerns, credentials_in_trailers, inject,
+    Changes, Earlier, Headers, Put, Rewritten, concerns, credentials_in_trailers, inject,
 };
 use aigw_auth::policy::ClientCredentials;
 
@@ -41,14 +41,15 @@ pub fn run(bytes: &[u8]) {
     let case = read(&mut Source(bytes));
     let Case { headers, earlier, client, recognised, credential } = &case;
     let known = |value: &[u8]| *recognised && is_ours(value);
-    let changes = inject(headers, earlier, *client, &known, credential.as_ref());
+    let changes = inject(headers, earlier, *client, &known, put(credential)).unwrap();
     let sent = apply(headers, &changes);
 
     let strip = *client == ClientCredentials::Strip && credential.is_some();
     let target = credential.as_ref().map(|credential| credential.header().name());
     let written = |name: &str| earlier.written.split(|b| *b == b',').any(|w| w == name.as_bytes());
     let ours_by_value = |name: &str| {
-        CredentialHeader::ALL.iter().any(|header| header.name() == name)
+        (name == "x-amz-security-token"
+            || CredentialHeader::ALL.iter().any(|header| header.name() == name))
             && headers.iter().any(|(n, value)| n == name && known(value))
     };
     let removed = |name: &str| {
@@ -88,7 +89,7 @@ pub fn run(bytes: &[u8]) {
         original.as_ref().map(|path| if strip { expected_path(path) } else { path.clone() });
     assert_eq!(path_of(&sent), expected);
     let rewritten = original.clone().zip(expected).filter(|(before, after)| before != after);
-    assert_eq!(changes.path, rewritten.map(|(before, after)| RewrittenPath { before, after }));
+    assert_eq!(changes.path, rewritten.map(|(before, after)| Rewritten { before, after }));
 
     // The rest, in order. Where protocols are stripped they may move into one header.
     let moves = |name: &str| strip && (name == WEBSOCKET_PROTOCOL || ORIGINALS.contains(&name));
@@ -131,24 +132,24 @@ fn only_some_concern(case: &Case, known: &dyn Fn(&[u8]) -> bool, changes: &Chang
     }
     let some: Pairs =
         headers.iter().filter(|(name, _)| concerns(name.as_bytes())).cloned().collect();
-    assert_eq!(inject(&some, earlier, *client, known, credential.as_ref()), *changes);
+    let again = inject(&some, earlier, *client, known, put(credential)).unwrap();
+    assert_eq!(again, *changes);
 }
 
 /// An attempt without a policy finds the path of the client and no credential of ours.
-fn next_attempt(
-    sent: &Headers,
-    written: &str,
-    path: Option<RewrittenPath>,
-    original: Option<Vec<u8>>,
-) {
-    let earlier = Earlier { written: written.as_bytes().to_vec(), path };
+fn next_attempt(sent: &Headers, written: &str, path: Option<Rewritten>, original: Option<Vec<u8>>) {
+    let earlier = Earlier { written: written.as_bytes().to_vec(), path, authority: None };
     let unknown = |_: &[u8]| false;
-    let changes = inject(sent, &earlier, ClientCredentials::Strip, &unknown, None);
+    let changes = inject(sent, &earlier, ClientCredentials::Strip, &unknown, Put::Nothing).unwrap();
     let left = apply(sent, &changes);
     assert!(written.is_empty() || left.iter().all(|(name, _)| name != written));
     let path = left.iter().find(|(name, _)| name == ":path").map(|(_, value)| value.clone());
     assert_eq!(path, original);
     assert_eq!(changes.path, None);
+}
+
+fn put(credential: &Option<Credential>) -> Put<'_> {
+    credential.as_ref().map_or(Put::Nothing, Put::Credential)
 }
 
 fn is_ours(value: &[u8]) -> bool {
@@ -167,10 +168,8 @@ fn read(source: &mut Source<'_>) -> Case {
     let path = (flags & 1 == 0).then(|| source.bytes().to_vec());
     let written: Vec<String> = (0..source.below(4)).map(|_| name(source)).collect();
     let rewritten = match flags >> 1 & 3 {
-        0 => path.clone().map(|after| RewrittenPath { before: source.bytes().to_vec(), after }),
-        1 => {
-            Some(RewrittenPath { before: source.bytes().to_vec(), after: source.bytes().to_vec() })
-        }
+        0 => path.clone().map(|after| Rewritten { before: source.bytes().to_vec(), after }),
+        1 => Some(Rewritten { before: source.bytes().to_vec(), after: source.bytes().to_vec() }),
         _ => None,
     };
     let mut headers: Pairs = path.map(|path| (":path".to_owned(), path)).into_iter().collect();
@@ -183,7 +182,11 @@ fn read(source: &mut Source<'_>) -> Case {
     }
     Case {
         headers,
-        earlier: Earlier { written: written.join(",").into_bytes(), path: rewritten },
+        earlier: Earlier {
+            written: written.join(",").into_bytes(),
+            path: rewritten,
+            authority: None,
+        },
         client: if flags & 8 == 0 { ClientCredentials::Strip } else { ClientCredentials::Keep },
         recognised: flags & 16 != 0,
         credential,

@@ -1,8 +1,10 @@
 //! What has to hold for whatever is said of a configuration.
 
+use aigw_auth::aws::sigv4::EMPTY_BODY;
 use aigw_auth::engine::{Attempt, Decision, Filter, Place, decide};
 use aigw_auth::inject::Earlier;
 use aigw_auth::policy::{Loaded, Position, Problem, Severity, Tree, Variable};
+use std::time::Duration;
 
 /// Part of every secret that is planted, in clear and in base64.
 const MARKER: &str = "fuzz-secret-marker";
@@ -95,7 +97,7 @@ fn taken(loaded: Loaded) {
     for (number, policy) in config.policies.iter().enumerate() {
         for target in &policy.targets {
             let spelling = format!("{}/{}/{}", target.kind, target.namespace, target.name);
-            let found = config.backends.policy(spelling.as_bytes());
+            let found = config.backends.target(spelling.as_bytes()).map(|target| target.policy);
             let renamed = config.settings.backend_names.iter().any(|(name, _)| *name == spelling);
             assert!(renamed || found == Some(number), "{spelling} is not found");
         }
@@ -113,17 +115,32 @@ fn taken(loaded: Loaded) {
 fn at_work(filter: &Filter, position: Position) {
     assert!(!shows_secret(&format!("{filter:?}")), "a filter shows a secret");
     assert!(!filter.property().is_empty(), "no attribute names the backend");
-    let headers = Some(&[(":path".to_owned(), b"/".to_vec())][..]);
+    let headers = [(":path", "/"), (":method", "POST"), (":authority", "a.example")]
+        .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+    let headers = Some(&headers[..]);
     for backend in [None, Some(&b"a"[..]), Some(b"default/a")] {
         let place = match position {
             Position::Upstream => Place::Upstream,
             Position::Listener => Place::Listener,
         };
         let earlier = Earlier::default();
-        match decide(filter, &Attempt { place, backend, headers, earlier: &earlier }) {
+        let attempt = |body| {
+            let now = Duration::from_secs(1_700_000_000);
+            Attempt { place, backend, headers, earlier: &earlier, body, now }
+        };
+        let mut awaited = false;
+        match decide(filter, &attempt(None)) {
             Decision::Inject(_, changes) => assert_eq!(changes.mutations.len(), 1),
+            Decision::AwaitBody(_) => awaited = true,
             Decision::Pass(changes) => assert!(changes.mutations.is_empty()),
             Decision::Refuse(..) => {}
+        }
+        if awaited {
+            let Decision::Inject(_, changes) = decide(filter, &attempt(Some(&EMPTY_BODY))) else {
+                panic!("its body has come and it is not signed");
+            };
+            // The signature, its date, perhaps a token, and the host.
+            assert!((2..=4).contains(&changes.mutations.len()), "{:?}", changes.written);
         }
     }
 }

@@ -6,7 +6,9 @@
 pub mod configuration;
 pub mod headers;
 pub mod manifests;
+pub mod profiles;
 pub mod query;
+pub mod signature;
 pub mod structpb;
 
 #[path = "../../tests/common/contract.rs"]
@@ -20,10 +22,12 @@ mod source;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 7] = [
     ("configuration", configuration::run),
     ("headers", headers::run),
     ("manifests", manifests::run),
+    ("profiles", profiles::run),
     ("query", query::run),
+    ("signature", signature::run),
     ("structpb", structpb::run),
 ];

@@ -1,7 +1,9 @@
 //! What is put on a request.
 
+mod aws_keys;
 mod secret;
 
+pub use aws_keys::{AwsKeys, AwsKeysError};
 pub use secret::{Secret, SecretError};
 
 /// A header that a credential is written to.

@@ -1,11 +1,25 @@
-//! From a configuration to what the hot path reads: one credential a policy.
+//! From a configuration to what the hot path reads: the means of each policy.
 
 use super::known::Known;
 use crate::credential::Credential;
+use crate::inject::Signing;
 use crate::policy::{
-    Backends, ClientCredentials, Config, Credentials, Policy, Position, Problem, SecretSource,
-    UnmatchedBackend,
+    AwsSource, Backends, ClientCredentials, Config, Credentials, Policy, Position, Problem,
+    SecretSource, UnmatchedBackend,
 };
+
+/// The name that Bedrock is signed for
+/// (<https://docs.aws.amazon.com/general/latest/gr/bedrock.html>).
+const BEDROCK: &str = "bedrock";
+
+/// What a policy puts on requests.
+#[derive(Debug)]
+pub(crate) enum Means {
+    /// A credential in a header of its own.
+    Credential(Credential),
+    /// A signature.
+    Signing(Signing),
+}
 
 /// A policy at work.
 #[derive(Debug)]
@@ -18,7 +32,7 @@ pub struct Entry {
     pub refused: String,
     /// Its place in the configuration.
     pub index: usize,
-    pub(crate) credential: Credential,
+    pub(crate) means: Means,
 }
 
 /// A configuration at work.
@@ -31,6 +45,7 @@ pub struct Filter {
     pub(crate) known: Known,
     property: Vec<String>,
     entries: Vec<Entry>,
+    signs: bool,
 }
 
 impl Filter {
@@ -43,13 +58,13 @@ impl Filter {
         let mut problems = config.not_yet();
         let mut entries = Vec::new();
         for policy in config.policies {
-            match credential(&policy) {
-                Some(credential) => entries.push(Entry {
+            match means(&policy) {
+                Some(means) => entries.push(Entry {
                     injected: format!("{} injected", policy.id),
                     refused: format!("{} refused", policy.id),
                     id: policy.id,
                     index: entries.len(),
-                    credential,
+                    means,
                 }),
                 // Each of these has a line in `not_yet`; a policy without one must not pass either.
                 None if problems.is_empty() => problems.push(policy.without_credential()),
@@ -64,8 +79,9 @@ impl Filter {
             position: config.settings.position,
             client_credentials: config.settings.client_credentials,
             unmatched_backend: config.settings.unmatched_backend,
-            known: Known::new(entries.iter().map(|entry| &entry.credential)),
+            known: Known::new(entries.iter().map(|entry| &entry.means)),
             property: config.settings.backend_property,
+            signs: entries.iter().any(|entry| matches!(entry.means, Means::Signing(_))),
             entries,
         })
     }
@@ -73,6 +89,11 @@ impl Filter {
     /// The path of the Envoy attribute that names the backend.
     pub fn property(&self) -> &[String] {
         &self.property
+    }
+
+    /// Whether a policy signs requests.
+    pub fn signs(&self) -> bool {
+        self.signs
     }
 
     /// What happens to the credentials of clients.
@@ -86,16 +107,23 @@ impl Filter {
     }
 }
 
-/// The credential of a policy, if it is at hand.
-fn credential(policy: &Policy) -> Option<Credential> {
-    match &policy.credentials {
-        Credentials::ApiKey(SecretSource::Known(key)) => Some(Credential::bearer(key)),
+/// What a policy puts on requests, if it is at hand.
+fn means(policy: &Policy) -> Option<Means> {
+    let credential = match &policy.credentials {
+        Credentials::ApiKey(SecretSource::Known(key)) => Credential::bearer(key),
         Credentials::AnthropicApiKey(SecretSource::Known(key)) => {
-            Some(Credential::x_api_key(key.clone()))
+            Credential::x_api_key(key.clone())
         }
-        Credentials::AzureApiKey(SecretSource::Known(key)) => {
-            Some(Credential::api_key(key.clone()))
-        }
-        _ => None,
-    }
+        Credentials::AzureApiKey(SecretSource::Known(key)) => Credential::api_key(key.clone()),
+        Credentials::Aws(aws) => match &aws.source {
+            AwsSource::Bearer(token) => Credential::bearer(token),
+            AwsSource::Keys(keys) => {
+                let signing = Signing::new(keys.clone(), aws.region.clone(), BEDROCK);
+                return Some(Means::Signing(signing));
+            }
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some(Means::Credential(credential))
 }

@@ -7,6 +7,10 @@ pub enum Refusal {
     UnknownBackend,
     /// The filter stands in the other position than configured.
     Misconfigured,
+    /// Envoy withholds the body that has to be signed.
+    BodyWithheld,
+    /// The request cannot be signed as it is.
+    Unsignable,
     /// A bug.
     Internal,
 }
@@ -32,6 +36,16 @@ impl Refusal {
                 "Misconfigured",
                 "the credential filter is not in the position that it is configured for",
             ),
+            Self::BodyWithheld => (
+                500,
+                "Misconfigured",
+                "the credential filter is configured without allow_on_headers_stop_iteration",
+            ),
+            Self::Unsignable => (
+                400,
+                "UnsignableRequest",
+                "a request that is an upgrade or CONNECT, or has no path, cannot be signed",
+            ),
             Self::Internal => (500, "Internal", "the credential filter failed"),
         };
         // The three texts are ours and need no escapes.
@@ -51,6 +65,8 @@ mod tests {
         for (refusal, kind) in [
             (Refusal::UnknownBackend, "UnknownBackend"),
             (Refusal::Misconfigured, "Misconfigured"),
+            (Refusal::BodyWithheld, "Misconfigured"),
+            (Refusal::Unsignable, "UnsignableRequest"),
             (Refusal::Internal, "Internal"),
         ] {
             let reply = refusal.reply();

@@ -1,9 +1,11 @@
 //! One attempt of a request: from what is known of it to what is done with it.
 
-use super::compile::{Entry, Filter};
+use super::compile::{Entry, Filter, Means};
 use super::reply::Refusal;
-use crate::inject::{Changes, Earlier, Headers, inject};
+use crate::aws::sigv4::Hash;
+use crate::inject::{Changes, Earlier, Headers, Occasion, Put, SignError, inject, signable};
 use crate::policy::{Position, UnmatchedBackend};
+use std::time::Duration;
 
 /// Where this attempt passes the filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,10 @@ pub struct Attempt<'a> {
     pub headers: Option<&'a Headers>,
     /// What earlier attempts did.
     pub earlier: &'a Earlier,
+    /// The hash of its body, if that has come to its end.
+    pub body: Option<&'a Hash>,
+    /// The time since the Unix epoch.
+    pub now: Duration,
 }
 
 /// What is done with an attempt.
@@ -33,6 +39,8 @@ pub struct Attempt<'a> {
 pub enum Decision<'a> {
     /// It goes on with this policy's credential.
     Inject(&'a Entry, Changes<'a>),
+    /// It waits, and this is decided anew when its body has come.
+    AwaitBody(&'a Entry),
     /// It goes on without one: its backend has no policy, and that is allowed.
     Pass(Changes<'a>),
     /// It does not go on.
@@ -41,10 +49,8 @@ pub enum Decision<'a> {
 
 /// Decides about an attempt.
 pub fn decide<'a>(filter: &'a Filter, attempt: &Attempt<'a>) -> Decision<'a> {
-    let entry = attempt
-        .backend
-        .and_then(|backend| filter.backends.policy(backend))
-        .and_then(|index| filter.entries().get(index));
+    let target = attempt.backend.and_then(|backend| filter.backends.target(backend));
+    let entry = target.and_then(|target| filter.entries().get(target.policy));
     match (filter.position, attempt.place) {
         (Position::Upstream, Place::Upstream) | (Position::Listener, Place::Listener) => {}
         (Position::Upstream, Place::Listener) | (Position::Listener, Place::Upstream) => {
@@ -55,13 +61,37 @@ pub fn decide<'a>(filter: &'a Filter, attempt: &Attempt<'a>) -> Decision<'a> {
         return Decision::Refuse(entry, Refusal::Internal);
     };
     let known = |value: &[u8]| filter.known.contains(value);
-    let changes = |credential| {
-        inject(headers, attempt.earlier, filter.client_credentials, &known, credential)
+    let put = match (entry.map(|entry| &entry.means), attempt.body) {
+        (None, _) if filter.unmatched_backend == UnmatchedBackend::Deny => {
+            return Decision::Refuse(None, Refusal::UnknownBackend);
+        }
+        (None, _) => Put::Nothing,
+        (Some(Means::Credential(credential)), _) => Put::Credential(credential),
+        (Some(Means::Signing(signing)), Some(body)) => {
+            let host = target.and_then(|target| target.host.as_deref());
+            Put::Signature(signing, Occasion { host, now: attempt.now, body })
+        }
+        (Some(Means::Signing(_)), None) => {
+            return match (signable(headers), entry) {
+                (Ok(()), Some(entry)) => Decision::AwaitBody(entry),
+                (Err(error), _) => Decision::Refuse(entry, error.into()),
+                (Ok(()), None) => Decision::Refuse(None, Refusal::Internal),
+            };
+        }
     };
-    match (entry, filter.unmatched_backend) {
-        (Some(entry), _) => Decision::Inject(entry, changes(Some(&entry.credential))),
-        (None, UnmatchedBackend::Allow) => Decision::Pass(changes(None)),
-        (None, UnmatchedBackend::Deny) => Decision::Refuse(None, Refusal::UnknownBackend),
+    match (inject(headers, attempt.earlier, filter.client_credentials, &known, put), entry) {
+        (Ok(changes), Some(entry)) => Decision::Inject(entry, changes),
+        (Ok(changes), None) => Decision::Pass(changes),
+        (Err(error), _) => Decision::Refuse(entry, error.into()),
+    }
+}
+
+impl From<SignError> for Refusal {
+    fn from(error: SignError) -> Self {
+        match error {
+            SignError::Unsignable => Self::Unsignable,
+            SignError::Internal => Self::Internal,
+        }
     }
 }
 
@@ -104,12 +134,15 @@ mod tests {
             backend: backend.map(str::as_bytes),
             headers,
             earlier: &Earlier::default(),
+            body: None,
+            now: Duration::ZERO,
         };
         match decide(filter, &attempt) {
             Decision::Inject(entry, changes) => {
                 assert_eq!(changes.written, Some("authorization"));
                 format!("inject {}", entry.id)
             }
+            Decision::AwaitBody(entry) => format!("await {}", entry.id),
             Decision::Pass(changes) => {
                 assert_eq!(changes, Changes::default());
                 "pass".to_owned()

@@ -3,7 +3,7 @@
 //! The SDK's getter makes two allocations a header and panics at a name that is no UTF-8. This one
 //! walks the serialised map where the host put it: 0.9 us in place of 1.7 for 15 headers.
 
-use crate::inject::concerns;
+use crate::inject::{Header, concerns, concerns_signature};
 use proxy_wasm::types::{MapType, Status};
 
 #[allow(unsafe_code, reason = "a call of the host, as the SDK declares it for itself")]
@@ -16,18 +16,27 @@ unsafe extern "C" {
     ) -> Status;
 }
 
-/// The headers that injection is about, in order. `None` if the map cannot be read.
-pub(super) fn request_headers() -> Option<Vec<(String, Vec<u8>)>> {
+/// The headers that injection is about, in order; where something is or was signed, those that signing
+/// is about as well. `None` if the map cannot be read.
+pub(super) fn request_headers(signed: bool) -> Option<Vec<Header>> {
     let map = serialized(MapType::HttpRequestHeaders)?;
     let mut headers = Vec::new();
     walk(&map, |name, value| {
-        if concerns(name)
+        if (concerns(name) || signed && concerns_signature(name))
             && let Ok(name) = core::str::from_utf8(name)
         {
             headers.push((name.to_owned(), value.to_vec()));
         }
     })?;
     Some(headers)
+}
+
+/// How many bytes names and values have together. `None` if the map cannot be read.
+pub(super) fn request_headers_size() -> Option<u64> {
+    let map = serialized(MapType::HttpRequestHeaders)?;
+    let mut size = 0;
+    walk(&map, |name, value| size += name.len() + value.len())?;
+    u64::try_from(size).ok()
 }
 
 /// The map as the host serialises it. `None` if there is none.

@@ -4,21 +4,25 @@
 //! is known to answer with one that it does (headers in their own phase, properties and foreign
 //! functions anywhere).
 
-use crate::engine::Reply;
-use crate::inject::{Changes, Earlier, Mutation, RewrittenPath, credentials_in_trailers};
+use super::header_map;
+use crate::engine::{BodyHash, Reply, SLICE};
+use crate::inject::{Changes, Earlier, Mutation, Rewritten, credentials_in_trailers};
 use crate::policy::ClientCredentials;
 use proxy_wasm::hostcalls;
-use proxy_wasm::types::MapType;
+use proxy_wasm::types::{BufferType, MapType};
+use std::time::{Duration, UNIX_EPOCH};
 
 /// What the access log shows as `%FILTER_STATE(wasm.aigw_auth:PLAIN)%`.
 const OUTCOME: &str = "aigw_auth";
 /// The names that attempts of this request wrote: it lives as long as the downstream request, so an
 /// internal redirect does not lose it.
 const WRITTEN: &str = "aigw_auth_written";
-/// The path before and after an attempt rewrote it: gone after an internal redirect, which brings a
-/// path of its own.
+/// Path and host before and after an attempt rewrote them: gone after an internal redirect, which brings
+/// its own.
 const PATH_BEFORE: &str = "aigw_auth_path_before";
 const PATH_AFTER: &str = "aigw_auth_path_after";
+const AUTHORITY_BEFORE: &str = "aigw_auth_authority_before";
+const AUTHORITY_AFTER: &str = "aigw_auth_authority_after";
 
 /// Declares the filter state that has to outlive an internal redirect. To be called in
 /// `on_configure`; a second call changes nothing.
@@ -58,9 +62,15 @@ pub(super) fn earlier() -> Earlier {
     if written.is_empty() {
         return Earlier::default();
     }
-    let (before, after) = (state(PATH_BEFORE), state(PATH_AFTER));
-    let path = (!after.is_empty()).then_some(RewrittenPath { before, after });
-    Earlier { written, path }
+    let rewritten = |before, after| {
+        let after = state(after);
+        (!after.is_empty()).then(|| Rewritten { before: state(before), after })
+    };
+    Earlier {
+        written,
+        path: rewritten(PATH_BEFORE, PATH_AFTER),
+        authority: rewritten(AUTHORITY_BEFORE, AUTHORITY_AFTER),
+    }
 }
 
 /// Applies changes to the request, and remembers them for later attempts.
@@ -77,12 +87,65 @@ pub(super) fn apply(changes: &Changes<'_>, earlier: &Earlier) {
     if written != earlier.written {
         set_state(WRITTEN, written);
     }
-    if let Some(path) = &changes.path {
-        set_state(PATH_BEFORE, &path.before);
-        set_state(PATH_AFTER, &path.after);
-    } else if earlier.path.is_some() {
-        set_state(PATH_AFTER, b"");
+    remember(PATH_BEFORE, PATH_AFTER, changes.path.as_ref(), earlier.path.is_some());
+    let authority = changes.authority.as_ref();
+    remember(AUTHORITY_BEFORE, AUTHORITY_AFTER, authority, earlier.authority.is_some());
+}
+
+/// Keeps what was rewritten, or forgets what an earlier attempt kept.
+fn remember(before: &str, after: &str, rewritten: Option<&Rewritten>, kept: bool) {
+    if let Some(rewritten) = rewritten {
+        set_state(before, &rewritten.before);
+        set_state(after, &rewritten.after);
+    } else if kept {
+        set_state(after, b"");
     }
+}
+
+/// The time since the Unix epoch.
+pub(super) fn now() -> Duration {
+    let now = hostcalls::get_current_time().ok();
+    now.and_then(|now| now.duration_since(UNIX_EPOCH).ok()).unwrap_or_default()
+}
+
+/// Hashes what has come of the body, `size` bytes in all, since the last time. `None` if it cannot be read.
+pub(super) fn hash_body(hash: &mut BodyHash, size: usize) -> Option<()> {
+    while hash.length() < size {
+        let length = SLICE.min(size - hash.length());
+        let slice = hostcalls::get_buffer(BufferType::HttpRequestBody, hash.length(), length);
+        let slice = slice.ok().flatten().filter(|slice| !slice.is_empty())?;
+        hash.update(&slice);
+    }
+    Some(())
+}
+
+/// Whether the client has sent some of the body of this request: Envoy counts headers and body together.
+pub(super) fn body_has_come() -> bool {
+    let total = hostcalls::get_property(vec!["request", "total_size"]).ok().flatten();
+    let total = total.and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
+    total > header_map::request_headers_size()
+}
+
+/// Makes host calls be about a stream until [`Effective`] ends. `None` if the stream has ended.
+pub(super) fn on_stream(stream: u32, root: u32) -> Option<Effective> {
+    hostcalls::set_effective_context(stream).ok()?;
+    Some(Effective { root })
+}
+
+/// See [`on_stream`].
+pub(super) struct Effective {
+    root: u32,
+}
+
+impl Drop for Effective {
+    fn drop(&mut self) {
+        let _ = hostcalls::set_effective_context(self.root);
+    }
+}
+
+/// Has the root called every so often, or no more. To be called on a change only: it restarts the timer.
+pub(super) fn set_tick(period: Duration) {
+    let _ = hostcalls::set_tick_period(period);
 }
 
 /// Removes the client's credentials from the trailers of the request.

@@ -3,6 +3,7 @@
 mod header_map;
 mod host;
 mod root;
+mod shared;
 mod statistics;
 mod stream;
 
@@ -17,6 +18,6 @@ mod entry {
     proxy_wasm::main! {{
         // Envoy has levels of its own and drops what nobody wants to see.
         proxy_wasm::set_log_level(LogLevel::Info);
-        proxy_wasm::set_root_context(|_| Box::new(Root::default()));
+        proxy_wasm::set_root_context(|id| Box::new(Root::new(id)));
     }}
 }

@@ -1,8 +1,9 @@
 //! The root context: one per configuration and worker.
 
 use super::host;
+use super::shared::Shared;
 use super::statistics::Statistics;
-use super::stream::{Shared, Stream};
+use super::stream::Stream;
 use crate::engine::Filter;
 use crate::policy::{self, Problem, Variable};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
@@ -11,9 +12,15 @@ use std::env::VarError;
 use std::rc::Rc;
 
 /// Reads the configuration and makes the stream contexts.
-#[derive(Default)]
 pub(super) struct Root {
+    id: u32,
     configured: Option<(Vec<u8>, Rc<Shared>)>,
+}
+
+impl Root {
+    pub(super) fn new(id: u32) -> Self {
+        Self { id, configured: None }
+    }
 }
 
 impl Context for Root {}
@@ -46,9 +53,15 @@ impl RootContext for Root {
         }
     }
 
-    fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
+    fn on_tick(&mut self) {
+        if let Some((_, shared)) = &self.configured {
+            shared.refuse_withheld(self.id);
+        }
+    }
+
+    fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
         let shared = self.configured.as_ref().map(|(_, shared)| Rc::clone(shared));
-        Some(Box::new(Stream::new(shared)))
+        Some(Box::new(Stream::new(id, shared)))
     }
 
     fn get_type(&self) -> Option<ContextType> {

@@ -2,75 +2,51 @@
 
 use super::header_map::request_headers;
 use super::host;
-use super::statistics::Statistics;
-use crate::engine::{Attempt, Decision, Entry, Filter, Place, Refusal, decide};
+use super::shared::Shared;
+use crate::aws::sigv4::{EMPTY_BODY, Hash};
+use crate::engine::{Attempt, BodyHash, Decision, Place, Refusal, decide};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 #[cfg(feature = "test-hooks")]
 use proxy_wasm::types::MapType;
-use std::cell::RefCell;
 use std::rc::Rc;
-
-/// How many different unknown backends one configuration logs in one worker.
-const MOST_COMPLAINTS: usize = 64;
-/// The longest value of an attribute that can be the name of a backend, and so be logged.
-const LONGEST_NAME: usize = 253;
-
-/// What the streams of one configuration share in one worker.
-pub(super) struct Shared {
-    filter: Filter,
-    statistics: Statistics,
-    complaints: RefCell<Vec<String>>,
-}
-
-impl Shared {
-    pub(super) fn new(filter: Filter, statistics: Statistics) -> Self {
-        Self { filter, statistics, complaints: RefCell::default() }
-    }
-
-    /// Logs what is wrong with requests, each complaint once, so that traffic cannot fill the log.
-    fn complain(&self, refusal: Refusal, complaint: String) {
-        let mut complaints = self.complaints.borrow_mut();
-        let room = complaints.len() < MOST_COMPLAINTS || refusal != Refusal::UnknownBackend;
-        if room && !complaints.contains(&complaint) {
-            log::warn!("{complaint}");
-            complaints.push(complaint);
-        }
-    }
-}
+use std::time::Duration;
 
 /// Decides about one attempt.
 pub(super) struct Stream {
+    id: u32,
     shared: Option<Rc<Shared>>,
-    /// The header that this attempt wrote.
+    /// What has come of a body that is awaited.
+    body: Option<BodyHash>,
+    /// The headers that this attempt wrote.
     written: Option<&'static str>,
 }
 
 impl Stream {
-    pub(super) fn new(shared: Option<Rc<Shared>>) -> Self {
-        Self { shared, written: None }
+    pub(super) fn new(id: u32, shared: Option<Rc<Shared>>) -> Self {
+        Self { id, shared, body: None, written: None }
     }
-}
 
-impl Context for Stream {}
-
-impl HttpContext for Stream {
-    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
+    /// Decides with what is known of the attempt now. Whoever comes back reads everything anew: another
+    /// attempt of the same request may have written since.
+    fn proceed(&mut self, body: Option<&Hash>) -> Action {
         let Some(shared) = &self.shared else {
             // Envoy does not use a configuration that was refused.
             host::reply(&Refusal::Internal.reply());
             return Action::Pause;
         };
         let backend = host::property(shared.filter.property());
-        let headers = request_headers();
+        let earlier = host::earlier();
+        let headers = request_headers(shared.filter.signs() || earlier.authority.is_some());
         #[cfg(feature = "test-hooks")]
         panic_if_asked();
-        let earlier = host::earlier();
         let attempt = Attempt {
             place: if host::is_upstream() { Place::Upstream } else { Place::Listener },
             backend: backend.as_deref(),
             headers: headers.as_deref(),
             earlier: &earlier,
+            body,
+            now: if shared.filter.signs() { host::now() } else { Duration::ZERO },
         };
         match decide(&shared.filter, &attempt) {
             Decision::Inject(entry, changes) => {
@@ -82,23 +58,68 @@ impl HttpContext for Stream {
                 }
                 Action::Continue
             }
+            Decision::AwaitBody(entry) => {
+                self.body = Some(BodyHash::default());
+                shared.await_body(self.id, entry.index);
+                Action::Pause
+            }
             Decision::Pass(changes) => {
                 host::apply(&changes, &earlier);
                 host::set_outcome("- passed");
                 Action::Continue
             }
             Decision::Refuse(entry, refusal) => {
-                refuse(shared, entry, refusal, &attempt);
+                shared.refuse(entry, refusal, attempt.place, attempt.backend);
                 Action::Pause
             }
         }
     }
+}
+
+impl Context for Stream {}
+
+impl HttpContext for Stream {
+    fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        self.proceed(end_of_stream.then_some(&EMPTY_BODY))
+    }
+
+    fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        let (Some(mut body), Some(shared)) = (self.body.take(), &self.shared) else {
+            return Action::Continue;
+        };
+        if body.length() == 0 {
+            shared.body_seen();
+        }
+        // What cannot be read is left out, and so cannot be signed.
+        if host::hash_body(&mut body, size).is_none() {
+            shared.refuse(None, Refusal::Internal, Place::Upstream, None);
+            return Action::Pause;
+        }
+        if end_of_stream {
+            return self.proceed(Some(&body.finish()));
+        }
+        self.body = Some(body);
+        Action::Pause
+    }
 
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
+        if let Some(body) = self.body.take()
+            && self.proceed(Some(&body.finish())) == Action::Pause
+        {
+            return Action::Pause;
+        }
         if let (Some(shared), Some(written)) = (&self.shared, self.written) {
             host::strip_trailers(shared.filter.client_credentials(), written);
         }
         Action::Continue
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let (Some(_), Some(shared)) = (&self.body, &self.shared) {
+            shared.forget(self.id);
+        }
     }
 }
 
@@ -109,64 +130,5 @@ fn panic_if_asked() {
     use proxy_wasm::hostcalls::get_map_value_bytes;
     if let Ok(Some(_)) = get_map_value_bytes(MapType::HttpRequestHeaders, "x-test-panic") {
         panic!("a test asked for it");
-    }
-}
-
-fn refuse(shared: &Shared, entry: Option<&Entry>, refusal: Refusal, attempt: &Attempt<'_>) {
-    match entry {
-        Some(entry) => {
-            host::set_outcome(&entry.refused);
-            if let Some(counters) = shared.statistics.policy(entry.index) {
-                counters.refused.count();
-            }
-        }
-        None => {
-            host::set_outcome("- refused");
-            if refusal == Refusal::UnknownBackend {
-                shared.statistics.unknown_backend.count();
-            }
-        }
-    }
-    let property = || {
-        let mut path = String::new();
-        for part in shared.filter.property() {
-            path.push_str(if path.is_empty() { "" } else { "." });
-            path.push_str(part);
-        }
-        path
-    };
-    let complaint = match (refusal, attempt.backend) {
-        (Refusal::UnknownBackend, Some(backend)) => {
-            let of_client = shared.filter.property().first().is_some_and(|part| part == "request");
-            let backend = if of_client { "a backend".to_owned() } else { printable(backend) };
-            format!("no policy targets {backend} (the value of {})", property())
-        }
-        (Refusal::UnknownBackend, None) => {
-            format!("a request has no {}, which names its backend", property())
-        }
-        (Refusal::Misconfigured, _) => match attempt.place {
-            Place::Upstream => {
-                "the filter stands in the upstream filters of a cluster and is \
-                configured for a listener: set position: Upstream, or move it"
-            }
-            Place::Listener => {
-                "the filter stands in the filters of a listener and is configured \
-                for the upstream filters of clusters: set position: Listener, or move it"
-            }
-        }
-        .to_owned(),
-        (Refusal::Internal, _) => "the headers of a request could not be read".to_owned(),
-    };
-    shared.complain(refusal, complaint);
-    host::reply(&refusal.reply());
-}
-
-/// The value of an attribute, if it looks like the name of a backend. Parts of the request are the
-/// client's and never logged.
-fn printable(backend: &[u8]) -> String {
-    let name = backend.iter().all(|b| b.is_ascii_graphic() && *b != b'?' && *b != b'=');
-    match core::str::from_utf8(backend) {
-        Ok(text) if name && text.len() <= LONGEST_NAME => format!("backend \"{text}\""),
-        _ => format!("a backend whose name has {} bytes", backend.len()),
     }
 }

@@ -2,8 +2,12 @@
 //! here touches a request, so a half-written one cannot leave.
 
 mod query;
+mod sign;
 mod strip;
 
+pub use sign::{AUTHORITY, Occasion, SignError, Signing, concerns_signature, signable};
+
+use crate::aws::sigv4::SECURITY_TOKEN;
 use crate::credential::{Credential, CredentialHeader};
 use crate::policy::ClientCredentials;
 use std::borrow::Cow;
@@ -25,8 +29,10 @@ pub fn concerns(name: &[u8]) -> bool {
             .any(|other| other.as_bytes() == name)
 }
 
-/// The headers of a request, in order, with every occurrence of a name; names are in lower case.
-pub type Headers = [(String, Vec<u8>)];
+/// A header: its name in lower case, and its value.
+pub type Header = (String, Vec<u8>);
+/// The headers of a request, in order, with every occurrence of a name.
+pub type Headers = [Header];
 
 /// What an earlier attempt of the same request did to the headers, which all attempts share.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,12 +40,14 @@ pub struct Earlier {
     /// Names of headers that it wrote, with a comma between them.
     pub written: Vec<u8>,
     /// The path that it found, and the path that it left, if it rewrote it.
-    pub path: Option<RewrittenPath>,
+    pub path: Option<Rewritten>,
+    /// The same for the host.
+    pub authority: Option<Rewritten>,
 }
 
-/// A path before and after it was rewritten.
+/// A path or host before and after it was rewritten.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RewrittenPath {
+pub struct Rewritten {
     /// What was there.
     pub before: Vec<u8>,
     /// What was written.
@@ -60,41 +68,72 @@ pub enum Mutation<'a> {
 pub struct Changes<'a> {
     /// The steps.
     pub mutations: Vec<Mutation<'a>>,
-    /// The header that this attempt writes.
+    /// The names of the headers that this attempt writes, with a comma between them.
     pub written: Option<&'static str>,
     /// The path that this attempt rewrites.
-    pub path: Option<RewrittenPath>,
+    pub path: Option<Rewritten>,
+    /// The host that this attempt rewrites.
+    pub authority: Option<Rewritten>,
 }
 
-/// Puts `credential` on a request in place of the client's own, and in place of what an earlier
-/// attempt wrote. Without a credential the request only loses what an earlier attempt wrote.
+/// What is put on a request.
+#[derive(Clone, Copy, Debug)]
+pub enum Put<'a> {
+    /// Nothing: the request only loses what an earlier attempt wrote.
+    Nothing,
+    /// A credential in a header of its own.
+    Credential(&'a Credential),
+    /// A signature.
+    Signature(&'a Signing, Occasion<'a>),
+}
+
+impl Put<'_> {
+    /// Whether it replaces a header of this name, whosever that is.
+    fn replaces(self, name: &str) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Credential(credential) => credential.header().name() == name,
+            Self::Signature(..) => sign::SIGNATURE.contains(&name),
+        }
+    }
+}
+
+/// Puts a credential on a request in place of the client's own, and in place of what an earlier
+/// attempt wrote.
 ///
 /// `known` recognises a credential of ours by its value: a mirrored request may hold one that
 /// `earlier` does not tell of.
+///
+/// # Errors
+///
+/// If the request is to be signed and cannot be.
 pub fn inject<'a>(
     headers: &'a Headers,
-    earlier: &Earlier,
+    earlier: &'a Earlier,
     client: ClientCredentials,
     known: &dyn Fn(&[u8]) -> bool,
-    credential: Option<&'a Credential>,
-) -> Changes<'a> {
+    put: Put<'a>,
+) -> Result<Changes<'a>, SignError> {
     // A request that passes without a credential keeps what its client sent.
-    let strip = client == ClientCredentials::Strip && credential.is_some();
+    let strip = client == ClientCredentials::Strip && !matches!(put, Put::Nothing);
     let mut removed: Vec<&'a str> = Vec::new();
     let mut changes = Changes::default();
-    let mut path = None;
-    let target = credential.map(|credential| credential.header().name());
+    let (mut path, mut authority) = (None, None);
     for (name, value) in headers {
         if name == PATH {
-            path = Some(value);
+            path = Some(value.as_slice());
+            continue;
+        }
+        if name == AUTHORITY {
+            authority = Some(value.as_slice());
             continue;
         }
         let unwanted = if strip {
             strip::is_credential(name.as_bytes())
         } else {
-            CredentialHeader::ALL.iter().any(|h| h.name() == name) && known(value)
+            holds_ours(name) && known(value)
         };
-        let remove = unwanted || target == Some(name) || earlier.wrote(name);
+        let remove = unwanted || put.replaces(name) || earlier.wrote(name);
         if remove {
             if !removed.contains(&name.as_str()) {
                 removed.push(name);
@@ -111,28 +150,55 @@ pub fn inject<'a>(
     }
     // Removals come first: a header that is set afterwards has one value.
     changes.mutations.splice(0..0, removed.into_iter().map(Mutation::Remove));
-    if let Some(path) = path {
-        rewrite(path, earlier, strip, &mut changes);
+    let path = path.map(|path| {
+        let original = original(path, earlier.path.as_ref());
+        let stripped = if strip { query::without_credentials(original) } else { None };
+        let wanted = stripped.map_or(Cow::Borrowed(original), Cow::Owned);
+        changes.path = rewrite(PATH, path, original, wanted.clone(), &mut changes.mutations);
+        wanted
+    });
+    let original = authority.map(|current| original(current, earlier.authority.as_ref()));
+    let mut wanted = original.map(Cow::Borrowed);
+    match put {
+        Put::Nothing => {}
+        Put::Credential(credential) => {
+            let value = credential.value().expose().as_bytes();
+            let name = credential.header().name();
+            changes.mutations.push(Mutation::Set(name, Cow::Borrowed(value)));
+            changes.written = Some(name);
+        }
+        Put::Signature(signing, occasion) => {
+            let path = path.ok_or(SignError::Unsignable)?;
+            let signature = signing.sign(headers, &path, original, occasion)?;
+            let set = signature.headers.into_iter().map(|(name, value)| Mutation::Set(name, value));
+            changes.mutations.extend(set);
+            changes.written = Some(signature.written);
+            wanted = Some(Cow::Owned(signature.host.into_bytes()));
+        }
     }
-    if let Some(credential) = credential {
-        let value = credential.value().expose().as_bytes();
-        let name = credential.header().name();
-        changes.mutations.push(Mutation::Set(name, Cow::Borrowed(value)));
-        changes.written = Some(name);
+    if let Some(wanted) = wanted {
+        let (current, original) = (authority.unwrap_or_default(), original.unwrap_or_default());
+        changes.authority = rewrite(AUTHORITY, current, original, wanted, &mut changes.mutations);
     }
-    changes
+    Ok(changes)
+}
+
+/// Whether a header of this name may hold a credential of ours.
+fn holds_ours(name: &str) -> bool {
+    name == SECURITY_TOKEN || CredentialHeader::ALL.iter().any(|header| header.name() == name)
 }
 
 /// The names of trailers that hold credentials of the client: a provider that merges trailers into the
-/// headers would see them beside ours (RFC 9110 section 6.5.1). `written` is the header of ours.
+/// headers would see them beside ours (RFC 9110 section 6.5.1). `written` has the names of ours, with a
+/// comma between them.
 pub fn credentials_in_trailers<'t>(
     trailers: &'t Headers,
     client: ClientCredentials,
     written: &str,
 ) -> Vec<&'t str> {
-    let is_credential = |name: &str| match client {
-        ClientCredentials::Strip => name == written || strip::is_credential(name.as_bytes()),
-        ClientCredentials::Keep => name == written,
+    let is_credential = |name: &str| {
+        written.split(',').any(|written| written == name)
+            || client == ClientCredentials::Strip && strip::is_credential(name.as_bytes())
     };
     trailers.iter().map(|(name, _)| name.as_str()).filter(|name| is_credential(name)).collect()
 }
@@ -146,21 +212,28 @@ fn without_credentials(name: &str, value: &[u8], headers: &Headers) -> Option<Ve
     }
 }
 
-/// Puts back the path that an earlier attempt found, then removes the client's credentials from it.
-fn rewrite(current: &[u8], earlier: &Earlier, strip: bool, changes: &mut Changes<'_>) {
-    let original = match &earlier.path {
+/// What was there before an earlier attempt rewrote it, unless somebody else did so since.
+fn original<'a>(current: &'a [u8], rewritten: Option<&'a Rewritten>) -> &'a [u8] {
+    match rewritten {
         Some(rewritten) if rewritten.after == current => &rewritten.before,
         _ => current,
-    };
-    let stripped = if strip { query::without_credentials(original) } else { None };
-    let wanted = stripped.as_deref().unwrap_or(original);
-    if wanted != original {
-        changes.path =
-            Some(RewrittenPath { before: original.to_owned(), after: wanted.to_owned() });
     }
-    if wanted != current {
-        changes.mutations.push(Mutation::Set(PATH, Cow::Owned(wanted.to_owned())));
+}
+
+/// Makes `current` what is wanted, and says what to remember if that is not the original.
+fn rewrite<'a>(
+    name: &'static str,
+    current: &[u8],
+    original: &[u8],
+    wanted: Cow<'a, [u8]>,
+    mutations: &mut Vec<Mutation<'a>>,
+) -> Option<Rewritten> {
+    let rewritten = (*wanted != *original)
+        .then(|| Rewritten { before: original.to_owned(), after: wanted.to_vec() });
+    if *wanted != *current {
+        mutations.push(Mutation::Set(name, wanted));
     }
+    rewritten
 }
 
 impl Earlier {
@@ -179,11 +252,18 @@ mod tests {
         pairs.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect()
     }
 
+    static NOTHING_EARLIER: Earlier = Earlier { written: Vec::new(), path: None, authority: None };
     const UNKNOWN: fn(&[u8]) -> bool = |_| false;
 
     fn strip<'a>(headers: &'a Headers, credential: &'a Credential) -> Changes<'a> {
-        let earlier = Earlier::default();
-        inject(headers, &earlier, ClientCredentials::Strip, &UNKNOWN, Some(credential))
+        inject(
+            headers,
+            &NOTHING_EARLIER,
+            ClientCredentials::Strip,
+            &UNKNOWN,
+            Put::Credential(credential),
+        )
+        .unwrap()
     }
 
     fn secret(text: &str) -> Secret {
@@ -239,11 +319,12 @@ mod tests {
         ]);
         let changes = inject(
             &request,
-            &Earlier::default(),
+            &NOTHING_EARLIER,
             ClientCredentials::Keep,
             &UNKNOWN,
-            Some(&credential),
-        );
+            Put::Credential(&credential),
+        )
+        .unwrap();
         assert_eq!(
             apply(&request, &changes),
             pairs(&[
@@ -257,35 +338,50 @@ mod tests {
 
     #[test]
     fn a_later_attempt_removes_what_an_earlier_one_wrote_under_keep_and_allow_too() {
-        let earlier = Earlier { written: b"authorization".to_vec(), path: None };
+        let earlier = Earlier { written: b"authorization".to_vec(), path: None, authority: None };
         let request = headers(&[(":path", "/"), ("authorization", "Bearer A"), ("x-api-key", "k")]);
         let second = Credential::api_key(secret("B"));
-        let changes = inject(&request, &earlier, ClientCredentials::Keep, &UNKNOWN, Some(&second));
+        let changes =
+            inject(&request, &earlier, ClientCredentials::Keep, &UNKNOWN, Put::Credential(&second))
+                .unwrap();
         assert_eq!(
             apply(&request, &changes),
             pairs(&[(":path", "/"), ("x-api-key", "k"), ("api-key", "B")])
         );
-        let changes = inject(&request, &earlier, ClientCredentials::Strip, &UNKNOWN, None);
+        let changes =
+            inject(&request, &earlier, ClientCredentials::Strip, &UNKNOWN, Put::Nothing).unwrap();
         assert_eq!(apply(&request, &changes), pairs(&[(":path", "/"), ("x-api-key", "k")]));
         assert_eq!(changes.written, None);
     }
 
     #[test]
     fn a_later_attempt_puts_the_path_back_unless_somebody_else_changed_it() {
-        let path = RewrittenPath { before: b"/a?key=k&b".to_vec(), after: b"/a?b".to_vec() };
-        let earlier = Earlier { written: b"authorization".to_vec(), path: Some(path.clone()) };
+        let path = Rewritten { before: b"/a?key=k&b".to_vec(), after: b"/a?b".to_vec() };
+        let earlier = Earlier {
+            written: b"authorization".to_vec(),
+            path: Some(path.clone()),
+            authority: None,
+        };
         let request = headers(&[(":path", "/a?b")]);
-        let changes = inject(&request, &earlier, ClientCredentials::Strip, &UNKNOWN, None);
+        let changes =
+            inject(&request, &earlier, ClientCredentials::Strip, &UNKNOWN, Put::Nothing).unwrap();
         assert_eq!(apply(&request, &changes), pairs(&[(":path", "/a?key=k&b")]));
         assert_eq!(changes.path, None);
         // The next one strips it again and remembers the same original.
         let credential = Credential::bearer(&secret("ours"));
-        let changes =
-            inject(&request, &earlier, ClientCredentials::Strip, &UNKNOWN, Some(&credential));
+        let changes = inject(
+            &request,
+            &earlier,
+            ClientCredentials::Strip,
+            &UNKNOWN,
+            Put::Credential(&credential),
+        )
+        .unwrap();
         assert_eq!(changes.path, Some(path));
         assert_eq!(apply(&request, &changes)[0].1, "/a?b");
         let request = headers(&[(":path", "/other")]);
-        let changes = inject(&request, &earlier, ClientCredentials::Strip, &UNKNOWN, None);
+        let changes =
+            inject(&request, &earlier, ClientCredentials::Strip, &UNKNOWN, Put::Nothing).unwrap();
         assert_eq!(changes.mutations, []);
     }
 
@@ -338,11 +434,18 @@ mod tests {
             ("x-other", "Bearer A"),
         ]);
         let earlier = Earlier::default();
-        let changes =
-            inject(&request, &earlier, ClientCredentials::Keep, &known, Some(&credential));
+        let changes = inject(
+            &request,
+            &earlier,
+            ClientCredentials::Keep,
+            &known,
+            Put::Credential(&credential),
+        )
+        .unwrap();
         let kept = [("api-key", "theirs"), ("x-other", "Bearer A")];
         assert_eq!(apply(&request, &changes), pairs(&[kept[0], kept[1], ("x-api-key", "ours")]));
-        let changes = inject(&request, &earlier, ClientCredentials::Strip, &known, None);
+        let changes =
+            inject(&request, &earlier, ClientCredentials::Strip, &known, Put::Nothing).unwrap();
         assert_eq!(apply(&request, &changes), pairs(&kept));
     }
 

@@ -1,5 +1,7 @@
 //! The query parameters in which clients send credentials.
 
+use percent_encoding::percent_decode;
+
 const PARAMETERS: [&[u8]; 5] =
     [b"key", b"api_key", b"api-key", b"access_token", b"subscription-key"];
 /// A signature in the query (AWS Signature Version 4, "query parameters").
@@ -29,7 +31,7 @@ pub(crate) fn without_credentials(path: &[u8]) -> Option<Vec<u8>> {
 fn is_credential(parameter: &[u8]) -> bool {
     let name = parameter.split(|b| *b == b'=').next().unwrap_or(parameter);
     if name.contains(&b'%') {
-        let decoded: Vec<u8> = percent_decoded(name).collect();
+        let decoded: Vec<u8> = percent_decode(name).collect();
         is_credential_name(&decoded)
     } else {
         is_credential_name(name)
@@ -41,26 +43,6 @@ fn is_credential_name(name: &[u8]) -> bool {
         || name
             .get(..SIGNATURE_PREFIX.len())
             .is_some_and(|start| start.eq_ignore_ascii_case(SIGNATURE_PREFIX))
-}
-
-/// RFC 3986 section 2.1; a `%` that begins no triplet stands for itself.
-fn percent_decoded(text: &[u8]) -> impl Iterator<Item = u8> + '_ {
-    let mut rest = text;
-    core::iter::from_fn(move || {
-        if let [b'%', high, low, tail @ ..] = rest
-            && let (Some(high), Some(low)) = (hex(*high), hex(*low))
-        {
-            rest = tail;
-            return Some(high * 16 + low);
-        }
-        let (first, tail) = rest.split_first()?;
-        rest = tail;
-        Some(*first)
-    })
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
 #[cfg(test)]

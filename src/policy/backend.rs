@@ -60,41 +60,60 @@ impl fmt::Display for BackendName {
     }
 }
 
+/// A backend that has a policy.
+#[derive(Debug)]
+pub struct Target {
+    /// The number of its policy.
+    pub policy: usize,
+    /// The host to sign for it, if it is given.
+    pub host: Option<String>,
+}
+
 /// From the value of the attribute that names the backend to the policy of that backend.
 #[derive(Debug, Default)]
 pub struct Backends {
+    /// To a number of `targets`.
     by_attribute: Index,
+    targets: Vec<Target>,
 }
 
 impl Backends {
-    /// Indexes `targets`, each with the number of its policy; `owners` has the same by the text of a
-    /// target. `names` says which attribute values mean which backend; they come before the backends'
-    /// own names.
+    /// Indexes `targets`, each with the number of its policy. `names` says which attribute values mean
+    /// which backend; they come before the backends' own names. `hosts` are the hosts to sign.
     pub(crate) fn index(
         targets: &[(BackendName, usize)],
-        owners: &Index,
         names: &[(String, BackendName)],
+        hosts: &[(BackendName, String)],
     ) -> Self {
-        let mut by_attribute = Index::default();
+        let (mut by_attribute, mut numbers) = (Index::default(), Index::default());
+        let mut indexed = Vec::new();
         for (target, policy) in targets {
             for spelling in target.spellings() {
-                by_attribute.set(&spelling, *policy);
+                by_attribute.set(&spelling, indexed.len());
+            }
+            numbers.set(&target.to_string(), indexed.len());
+            indexed.push(Target { policy: *policy, host: None });
+        }
+        for (backend, host) in hosts {
+            let number = numbers.get(backend.to_string().as_bytes());
+            if let Some(target) = number.and_then(|number| indexed.get_mut(number)) {
+                target.host = Some(host.clone());
             }
         }
         for (attribute, backend) in names {
-            match owners.get(backend.to_string().as_bytes()) {
-                Some(policy) => {
-                    by_attribute.set(attribute, policy);
+            match numbers.get(backend.to_string().as_bytes()) {
+                Some(number) => {
+                    by_attribute.set(attribute, number);
                 }
                 None => by_attribute.remove(attribute),
             }
         }
-        Self { by_attribute }
+        Self { by_attribute, targets: indexed }
     }
 
-    /// The number of the policy for an attribute value.
-    pub fn policy(&self, attribute: &[u8]) -> Option<usize> {
-        self.by_attribute.get(attribute)
+    /// The backend for an attribute value.
+    pub fn target(&self, attribute: &[u8]) -> Option<&Target> {
+        self.by_attribute.get(attribute).and_then(|number| self.targets.get(number))
     }
 }
 
@@ -106,12 +125,8 @@ mod tests {
         BackendName::parse(text).unwrap()
     }
 
-    fn index(targets: &[(BackendName, usize)], names: &[(String, BackendName)]) -> Backends {
-        let mut owners = Index::default();
-        for (target, policy) in targets {
-            owners.set(&target.to_string(), *policy);
-        }
-        Backends::index(targets, &owners, names)
+    fn policy(backends: &Backends, attribute: &str) -> Option<usize> {
+        backends.target(attribute.as_bytes()).map(|target| target.policy)
     }
 
     #[test]
@@ -128,7 +143,7 @@ mod tests {
     fn a_backend_is_found_by_every_spelling_and_by_nothing_else() {
         let targets =
             [(backend("a"), 0), (backend("team/b"), 1), (backend("InferencePool/default/a"), 2)];
-        let backends = index(&targets, &[]);
+        let backends = Backends::index(&targets, &[], &[]);
         for (attribute, policy) in [
             ("a", Some(0)),
             ("default/a", Some(0)),
@@ -139,7 +154,7 @@ mod tests {
             ("A", None),
             ("", None),
         ] {
-            assert_eq!(backends.policy(attribute.as_bytes()), policy, "{attribute}");
+            assert_eq!(self::policy(&backends, attribute), policy, "{attribute}");
         }
     }
 
@@ -147,9 +162,20 @@ mod tests {
     fn names_come_before_the_spellings_even_to_take_a_policy_away() {
         let targets = [(backend("a"), 0), (backend("b"), 1)];
         let names = [("a".to_owned(), backend("b")), ("b".to_owned(), backend("none"))];
-        let backends = index(&targets, &names);
-        assert_eq!(backends.policy(b"a"), Some(1));
-        assert_eq!(backends.policy(b"b"), None);
-        assert_eq!(backends.policy(b"default/b"), Some(1));
+        let backends = Backends::index(&targets, &names, &[]);
+        assert_eq!(policy(&backends, "a"), Some(1));
+        assert_eq!(policy(&backends, "b"), None);
+        assert_eq!(policy(&backends, "default/b"), Some(1));
+    }
+
+    #[test]
+    fn a_host_belongs_to_one_backend_by_every_spelling_and_name() {
+        let targets = [(backend("a"), 0), (backend("b"), 0)];
+        let names = [("x".to_owned(), backend("a"))];
+        let hosts = [(backend("default/a"), "h".to_owned()), (backend("c"), "i".to_owned())];
+        let backends = Backends::index(&targets, &names, &hosts);
+        let host = |attribute: &str| backends.target(attribute.as_bytes()).unwrap().host.as_deref();
+        assert_eq!((host("a"), host("default/a"), host("x")), (Some("h"), Some("h"), Some("h")));
+        assert_eq!(host("b"), None);
     }
 }

@@ -16,12 +16,23 @@ impl Config {
         let report = Report::default();
         for policy in &self.policies {
             let subject = &policy.subject;
-            match policy.credentials {
-                Credentials::Aws(_) | Credentials::Azure(_) | Credentials::Gcp(_) => report.error(
-                    subject,
-                    "spec.type",
-                    &format!("this version cannot obtain {} yet", policy.kind),
-                ),
+            let cannot_obtain = || {
+                let message = format!("this version cannot obtain {} yet", policy.kind);
+                report.error(subject, "spec.type", &message);
+            };
+            match &policy.credentials {
+                Credentials::Azure(_) | Credentials::Gcp(_) => cannot_obtain(),
+                Credentials::Aws(aws) if matches!(aws.source, AwsSource::Oidc { .. }) => {
+                    cannot_obtain();
+                }
+                Credentials::Aws(aws) if matches!(aws.source, AwsSource::DefaultChain) => report
+                    .error(
+                        subject,
+                        "spec.awsCredentials",
+                        "the environment of the VM has no AWS_ACCESS_KEY_ID and \
+                         AWS_SECRET_ACCESS_KEY, and this version cannot use the other links of \
+                         the default chain yet",
+                    ),
                 _ if policy.secrets().iter().any(|s| matches!(s, SecretSource::File(_))) => report
                     .error(
                         subject,
@@ -59,7 +70,10 @@ impl Policy {
             Credentials::Aws(aws) => match &aws.source {
                 AwsSource::File { file, .. } => vec![file],
                 AwsSource::Oidc { exchange, .. } => exchange.secrets(),
-                AwsSource::DefaultChain => Vec::new(),
+                AwsSource::Keys(_)
+                | AwsSource::Bearer(_)
+                | AwsSource::DefaultChain
+                | AwsSource::UnknownEnvironment => Vec::new(),
             },
             Credentials::Azure(azure) => match &azure.source {
                 AzureSource::ClientSecret(secret) => vec![secret],

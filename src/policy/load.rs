@@ -121,7 +121,7 @@ fn config(tree: &Tree, environment: &Environment<'_>, report: &Report) -> Option
     let (targets, owners) = unique_targets(&outlines, report);
     policies_exist(&settings, &outlines, &names, report);
     backends_exist(&settings, &owners, report);
-    let backends = Backends::index(&targets, &owners, &settings.backend_names);
+    let backends = Backends::index(&targets, &settings.backend_names, &settings.backend_hosts);
     let policies: Option<Vec<Policy>> = outlines.into_iter().map(|o| o.policy).collect();
     Some(Config { settings, policies: policies?, backends })
 }

@@ -12,7 +12,7 @@ use super::place::Place;
 use super::problem::Subject;
 use super::resources::{ApiVersion, Resource};
 use super::rules;
-use super::secrets::{Environment, Form, SecretKey, SecretSource, SecretStore, Variable};
+use super::secrets::{Environment, Form, SecretKey, SecretSource, SecretStore};
 use super::settings::Settings;
 use super::targets;
 
@@ -121,15 +121,6 @@ impl Reader<'_, '_, '_> {
                 .report()
                 .setting("files.cluster", &format!("must be set: {} {why}", place.subject()));
         }
-    }
-
-    /// Whether each of the variables is set to something, as far as can be told from here.
-    pub(crate) fn in_environment(&self, variables: &[&str]) -> bool {
-        variables.iter().all(|name| match (self.environment)(name) {
-            Variable::Set(text) => !text.is_empty(),
-            Variable::Unset => false,
-            Variable::Unknown => true,
-        })
     }
 
     /// Reads a required name that becomes a part of a host or a path.

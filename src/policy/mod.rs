@@ -27,7 +27,7 @@ mod url;
 
 pub use aws::{AwsCredentials, AwsSource};
 pub use azure::{AzureCredentials, AzureSource};
-pub use backend::{BackendName, Backends};
+pub use backend::{BackendName, Backends, Target};
 pub use credential_override::{CredentialOverride, OverrideSource};
 pub use gcp::{Federation, GcpCredentials, GcpSource};
 pub use identity::{AzureIdentity, ManagedIdentity, PoliciesSettings, PolicySettings};

@@ -1,7 +1,7 @@
 //! `aigw-auth check`: the filter's own rules over files.
 
 use crate::document::{Document, documents};
-use crate::envoy_file::inspect;
+use crate::envoy_file::{inspect, is_bootstrap};
 use crate::judge::{Judgement, judge};
 use aigw_auth::policy::{Problem, Severity, Tree, Variable};
 use std::env::VarError;
@@ -61,18 +61,22 @@ impl Report {
         }
     }
 
-    /// Checks what a configuration of Envoy has of the filter.
-    fn envoy(&mut self, tree: &Tree, path: &Path) {
-        let inspection = inspect(tree, &environment);
-        if inspection.problems.iter().all(|problem| problem.severity == Severity::Warning) {
+    /// Checks what configurations of Envoy that belong together have of the filter. Each has the number
+    /// of its file in `paths`.
+    fn envoy(&mut self, trees: &[(usize, Tree)], paths: &[PathBuf]) {
+        let path = |file: usize| paths.get(file).cloned().unwrap_or_default();
+        let inspection = inspect(trees, &environment);
+        if inspection.problems.iter().all(|(_, problem)| problem.severity == Severity::Warning) {
+            let mut files: Vec<PathBuf> = trees.iter().map(|(file, _)| path(*file)).collect();
+            files.dedup();
             self.accepted.push(Accepted {
-                files: vec![path.to_owned()],
+                files,
                 policies: inspection.policies,
                 backends: inspection.backends,
             });
         }
         let problems = inspection.problems.into_iter();
-        self.findings.extend(problems.map(|problem| (path.to_owned(), problem)));
+        self.findings.extend(problems.map(|(file, problem)| (path(file), problem)));
     }
 }
 
@@ -81,7 +85,8 @@ pub(crate) fn check(paths: &[PathBuf]) -> Report {
     let mut report = Report::default();
     let mut manifests = Vec::new();
     let mut origins = Vec::new();
-    for path in paths {
+    let mut envoy = Vec::new();
+    for (file, path) in paths.iter().enumerate() {
         match documents(path) {
             Err(message) => report.file_error(path, message),
             Ok(documents) => {
@@ -90,7 +95,7 @@ pub(crate) fn check(paths: &[PathBuf]) -> Report {
                         Document::Plugin(tree) => {
                             report.configuration(&tree, std::slice::from_ref(path));
                         }
-                        Document::Envoy(tree) => report.envoy(&tree, path),
+                        Document::Envoy(tree) => envoy.push((file, tree)),
                         Document::Manifest(tree) => {
                             manifests.push(tree);
                             origins.push(path.clone());
@@ -100,10 +105,28 @@ pub(crate) fn check(paths: &[PathBuf]) -> Report {
             }
         }
     }
+    for group in together(envoy) {
+        report.envoy(&group, paths);
+    }
     if !manifests.is_empty() {
         report.configuration(&around(manifests), &origins);
     }
+    report.findings.sort_by_key(|(file, _)| paths.iter().position(|path| path == file));
     report
+}
+
+/// Configurations of Envoy by what belongs together: all files of discovery services, and with them the
+/// bootstrap. Of several bootstraps each stands for itself, since it cannot be told whose the files are.
+fn together(trees: Vec<(usize, Tree)>) -> Vec<Vec<(usize, Tree)>> {
+    let (bootstraps, mut others): (Vec<_>, Vec<_>) =
+        trees.into_iter().partition(|(_, tree)| is_bootstrap(tree));
+    let mut groups: Vec<_> = bootstraps.into_iter().map(|bootstrap| vec![bootstrap]).collect();
+    if let [only] = groups.as_mut_slice() {
+        only.append(&mut others);
+    } else if !others.is_empty() {
+        groups.push(others);
+    }
+    groups
 }
 
 /// Manifests as a plugin configuration. The clusters that some of them need are the business of a

@@ -27,11 +27,13 @@ enum Command {
     /// A FILE holds Kubernetes manifests (a stream of YAML documents, as for `kubectl apply -f`),
     /// plugin configurations (the JSON or YAML under the filter's `configuration`), or a configuration
     /// of Envoy (a bootstrap, or listeners and clusters as a discovery service has them). All manifests
-    /// of one call belong together: a policy may be in one file and its Secret in another.
+    /// of one call belong together: a policy may be in one file and its Secret in another. So do all
+    /// files of discovery services, and the bootstrap with them; of several bootstraps each stands for
+    /// itself.
     ///
     /// In a configuration of Envoy everything about the filter is checked: what it is told, where it
-    /// stands, what requests can reach without it, and which logs print credentials. Listeners and
-    /// clusters that are not in the file are not known, and not spoken of.
+    /// stands, what requests can reach without it, what spoils signatures, and which logs print
+    /// credentials. Listeners and clusters that are in no file are not known, and not spoken of.
     ///
     /// Every error is one line on standard error: the file, the object, the field, and what is wrong
     /// with it. Warnings do not change the exit status. Texts of Secrets are never printed.
@@ -43,10 +45,11 @@ Examples:
   kubectl get backendsecuritypolicies,secrets -o yaml | aigw-auth check -
   aigw-auth check --format json plugin.json
   aigw-auth check envoy.yaml
+  aigw-auth check lds.yaml cds.yaml
 
 Variables under secrets.env are looked up in the environment of this command; those that are not set
 in it are taken to be set where Envoy runs. In a configuration of Envoy they have to be in
-environment_variables of the VM.")]
+environment_variables of the VM, and so have the variables of AWS's default chain.")]
     Check {
         /// Files to check; - is standard input.
         #[arg(value_name = "FILE", required = true)]

@@ -1,5 +1,6 @@
 //! HTTP filter chains, and which filter in them is ours.
 
+use super::changes::may_change;
 use super::node::Node;
 
 const WASM: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
@@ -71,6 +72,17 @@ impl<'t> Chain<'t> {
             .iter()
             .skip_while(reached)
             .filter(|filter| matches!(filter.kind, Kind::Ours(_)))
+    }
+
+    /// The filters that a request passes after ours and that may change it.
+    pub(crate) fn changing(&self) -> Vec<&HttpFilter<'t>> {
+        let end = self.filters.iter().position(|filter| matches!(filter.kind, Kind::Last));
+        let reached = self.filters.get(..end.unwrap_or(self.filters.len())).unwrap_or_default();
+        let ours =
+            |filter: &HttpFilter<'t>| matches!(filter.kind, Kind::Ours(_)) && !filter.is_disabled();
+        let Some(last) = reached.iter().rposition(ours) else { return Vec::new() };
+        let behind = reached.iter().skip(last + 1);
+        behind.filter(|filter| !filter.is_disabled() && may_change(&filter.node)).collect()
     }
 
     /// The configuration of the router at the end of the chain; absent if there is none.

@@ -1,5 +1,5 @@
-//! What of an Envoy configuration concerns the filter: its clusters, and the HTTP connection managers
-//! of its listeners.
+//! What of Envoy configurations concerns the filter: their clusters, and the HTTP connection managers
+//! of their listeners.
 
 use super::chain::Chain;
 use super::node::Node;
@@ -29,6 +29,8 @@ pub(crate) struct Cluster<'t> {
     pub(crate) node: Node<'t>,
     /// Its own upstream filter chain.
     pub(crate) chain: Chain<'t>,
+    /// Its `upstream_http_protocol_options`.
+    pub(crate) protocol: Node<'t>,
     /// The names of the clusters that an aggregate chooses from.
     pub(crate) members: Vec<&'t str>,
 }
@@ -48,21 +50,23 @@ pub(crate) struct Manager<'t> {
 }
 
 impl<'t> Contents<'t> {
-    /// Reads a bootstrap, a discovery file, or a single listener or cluster.
-    pub(crate) fn read(document: &Node<'t>) -> Self {
+    /// Reads bootstraps, discovery files, and single listeners and clusters.
+    pub(crate) fn read(documents: &[Node<'t>]) -> Self {
         let mut contents = Self::default();
-        let fixed = document.field("static_resources");
-        for listener in fixed.field("listeners").items() {
-            contents.listener(&listener);
-        }
-        for cluster in fixed.field("clusters").items() {
-            contents.cluster(&cluster);
-        }
-        for resource in document.field("resources").items().iter().chain([document]) {
-            match resource.message() {
-                (LISTENER, listener) => contents.listener(&listener),
-                (CLUSTER, cluster) => contents.cluster(&cluster),
-                _ => {}
+        for document in documents {
+            let fixed = document.field("static_resources");
+            for listener in fixed.field("listeners").items() {
+                contents.listener(&listener);
+            }
+            for cluster in fixed.field("clusters").items() {
+                contents.cluster(&cluster);
+            }
+            for resource in document.field("resources").items().iter().chain([document]) {
+                match resource.message() {
+                    (LISTENER, listener) => contents.listener(&listener),
+                    (CLUSTER, cluster) => contents.cluster(&cluster),
+                    _ => {}
+                }
             }
         }
         contents
@@ -83,7 +87,7 @@ impl<'t> Contents<'t> {
         )
     }
 
-    /// A cluster by its name, if the file has it.
+    /// A cluster by its name, if a file has it.
     pub(crate) fn find(&self, name: &str) -> Option<&Cluster<'t>> {
         self.clusters.iter().find(|cluster| cluster.name == name)
     }
@@ -97,8 +101,8 @@ impl<'t> Contents<'t> {
         manager.upstream.as_ref().filter(|_| cluster.chain.is_empty()).unwrap_or(&cluster.chain)
     }
 
-    /// Whether requests of `manager` to the cluster of this name pass the filter there; `None` if the
-    /// file does not have the cluster.
+    /// Whether requests of `manager` to the cluster of this name pass the filter there; `None` if no
+    /// file has the cluster.
     pub(crate) fn carries(&self, name: &str, manager: &Manager<'t>) -> Option<bool> {
         Some(self.upstream(self.find(name)?, manager).has_filter())
     }
@@ -113,15 +117,17 @@ impl<'t> Contents<'t> {
         let name = node.field("name").text();
         let node = node.named("cluster", name);
         let (_, options) = node.at(["typed_extension_protocol_options", HTTP_OPTIONS]).message();
-        // A cluster has one such list: how it is reached is left out of the path.
+        // A cluster has one of each: how it is reached is left out of the path.
         let chain = Chain::read(options.field("http_filters").with_path("http_filters"));
+        let protocol = "upstream_http_protocol_options";
+        let protocol = options.field(protocol).with_path(protocol);
         let members = match node.at(["cluster_type", "typed_config"]).message() {
             (AGGREGATE, aggregate) => {
                 aggregate.field("clusters").items().iter().map(Node::text).collect()
             }
             _ => Vec::new(),
         };
-        self.clusters.push(Cluster { name, node, chain, members });
+        self.clusters.push(Cluster { name, node, chain, protocol, members });
     }
 
     fn listener(&mut self, node: &Node<'t>) {
@@ -148,7 +154,7 @@ impl<'t> Manager<'t> {
         Self { node, listener, chain, upstream, routes }
     }
 
-    /// Whether a request can get to clusters that the file does not tell: other sources have the
+    /// Whether a request can get to clusters that its file does not tell: other sources have the
     /// routes, or the request names the cluster.
     pub(crate) fn is_open(&self) -> bool {
         !self.node.field("route_config").is_there() || self.routes.iter().any(Route::is_open)

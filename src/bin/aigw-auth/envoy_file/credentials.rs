@@ -2,8 +2,10 @@
 //! there is one list.
 
 use aigw_auth::credential::{Credential, Secret};
-use aigw_auth::inject::{Changes, Earlier, Headers, Mutation, PATH, inject};
-use aigw_auth::policy::{ClientCredentials, Config, Credentials};
+use aigw_auth::inject::{
+    Changes, Earlier, Headers, Mutation, PATH, Put, concerns_signature, inject,
+};
+use aigw_auth::policy::{AwsSource, ClientCredentials, Config, Credentials};
 
 /// Whether a header, in any letter case, may hold a credential of a client or of ours.
 pub(crate) fn is_credential(header: &str) -> bool {
@@ -24,8 +26,20 @@ pub(crate) fn is_credential_parameter(parameter: &str) -> bool {
 fn stripped(headers: &Headers, holds: impl Fn(&Changes<'_>) -> bool) -> bool {
     let Ok(secret) = Secret::line("probe") else { return true };
     let credential = Credential::bearer(&secret);
-    let strip = ClientCredentials::Strip;
-    holds(&inject(headers, &Earlier::default(), strip, &|_| false, Some(&credential)))
+    let (earlier, put) = (Earlier::default(), Put::Credential(&credential));
+    let changes = inject(headers, &earlier, ClientCredentials::Strip, &|_| false, put);
+    changes.is_ok_and(|changes| holds(&changes))
+}
+
+/// The headers that make a signature.
+const SIGNATURE: [&str; 3] = ["authorization", "x-amz-date", "x-amz-security-token"];
+
+/// Whether a change of this header, in any letter case, spoils a signature.
+pub(crate) fn is_signed(header: &str) -> bool {
+    let header = header.to_ascii_lowercase();
+    SIGNATURE.contains(&header.as_str())
+        || [PATH, "host"].contains(&header.as_str())
+        || concerns_signature(header.as_bytes())
 }
 
 /// Whether a filter with this configuration removes or sets a header.
@@ -47,6 +61,7 @@ fn written(credentials: &Credentials) -> &'static [&'static str] {
         Credentials::ApiKey(_) | Credentials::Azure(_) | Credentials::Gcp(_) => &["authorization"],
         Credentials::AnthropicApiKey(_) => &["x-api-key"],
         Credentials::AzureApiKey(_) => &["api-key"],
-        Credentials::Aws(_) => &["authorization", "x-amz-date", "x-amz-security-token"],
+        Credentials::Aws(aws) if matches!(aws.source, AwsSource::Bearer(_)) => &["authorization"],
+        Credentials::Aws(_) => &SIGNATURE,
     }
 }

@@ -1,4 +1,4 @@
-//! What was found in an Envoy configuration.
+//! What was found in Envoy configurations.
 
 use super::node::Node;
 use aigw_auth::policy::{Problem, Severity};
@@ -6,7 +6,7 @@ use aigw_auth::policy::{Problem, Severity};
 /// Collects what was found, each thing once.
 #[derive(Default)]
 pub(crate) struct Findings {
-    problems: Vec<Problem>,
+    problems: Vec<(usize, Problem)>,
 }
 
 impl Findings {
@@ -21,24 +21,26 @@ impl Findings {
     }
 
     fn add(&mut self, severity: Severity, node: &Node<'_>, message: &str) {
-        self.problem(Problem {
+        let problem = Problem {
             severity,
             object: node.object().to_owned(),
             field: node.path().to_owned(),
             message: message.to_owned(),
             resource: None,
-        });
+        };
+        self.problem(node.file(), problem);
     }
 
-    /// Notes a problem.
-    pub(crate) fn problem(&mut self, problem: Problem) {
+    /// Notes a problem of a file.
+    pub(crate) fn problem(&mut self, file: usize, problem: Problem) {
+        let problem = (file, problem);
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
         }
     }
 
-    /// Everything that was found, in order.
-    pub(crate) fn into_problems(self) -> Vec<Problem> {
+    /// Everything that was found, in order, each with its file.
+    pub(crate) fn into_problems(self) -> Vec<(usize, Problem)> {
         self.problems
     }
 }

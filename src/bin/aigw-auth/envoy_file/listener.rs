@@ -1,12 +1,15 @@
 //! What goes wrong when the filter stands in a listener's chain: there it works before the route is
 //! final, on one header map for everything that comes of a request.
 
+use super::changes::sets_signed;
 use super::contents::{Contents, Manager};
-use super::credentials::{touches_header, touches_parameter};
+use super::credentials::{is_signed, touches_header, touches_parameter};
+use super::domains;
 use super::findings::Findings;
 use super::node::Node;
-use super::plugin::{Plugins, names_clusters, policy_of, signs};
+use super::plugin::{Plugins, may_sign, policy_of, signs};
 use super::route::Route;
+use aigw_auth::inject::AUTHORITY;
 use aigw_auth::policy::{Config, Position};
 
 /// Notes routes that do not go together with a filter in front of them.
@@ -14,8 +17,13 @@ pub(crate) fn check(contents: &Contents<'_>, plugins: &Plugins<'_>, findings: &m
     for manager in &contents.managers {
         for config in configs(manager, plugins) {
             for route in &manager.routes {
-                choice(config, route, findings);
-                rewrites(config, route, findings);
+                let signed = is_signed_for(config, route);
+                choice(config, route, signed, findings);
+                if signed {
+                    domains::check(config, route, findings);
+                    rewrites(route, findings);
+                    headers(route, findings);
+                }
                 mirrors(config, route, findings);
             }
         }
@@ -33,7 +41,7 @@ fn configs<'a>(
 }
 
 /// Envoy chooses the route anew after the filter has changed a header.
-fn choice(config: &Config, route: &Route<'_>, findings: &mut Findings) {
+fn choice(config: &Config, route: &Route<'_>, signed: bool, findings: &mut Findings) {
     const MEND: &str = "match on another, or put the filter into the clusters and remove \
                         `position: Listener`";
     let matched = route.node.field("match");
@@ -41,7 +49,10 @@ fn choice(config: &Config, route: &Route<'_>, findings: &mut Findings) {
         matched.field("headers").items().iter().map(|header| header.field("name")).collect();
     headers.push(route.action.field("cluster_header"));
     headers.extend(route.weighted().iter().map(|cluster| cluster.field("cluster_header")));
-    for header in headers.iter().filter(|header| touches_header(config, header.text())) {
+    let touches = |header: &&Node<'_>| {
+        touches_header(config, header.text()) || (signed && is_host(header.text()))
+    };
+    for header in headers.iter().filter(touches) {
         let message = "is a header that the filter removes or sets, after which Envoy chooses the \
                        route anew";
         findings.error(header, &format!("{message}: {MEND}"));
@@ -61,6 +72,11 @@ fn choice(config: &Config, route: &Route<'_>, findings: &mut Findings) {
     }
 }
 
+/// Whether a header is that of the host, which is set for a signature.
+fn is_host(header: &str) -> bool {
+    [AUTHORITY, "host"].iter().any(|host| header.eq_ignore_ascii_case(host))
+}
+
 /// What a route may do to the host and the path.
 const REWRITES: [&str; 9] = [
     "prefix_rewrite",
@@ -74,18 +90,17 @@ const REWRITES: [&str; 9] = [
     "host_rewrite",
 ];
 
-/// A signature holds for the host and the path that the filter has seen.
-fn rewrites(config: &Config, route: &Route<'_>, findings: &mut Findings) {
-    let signed = if names_clusters(config) && !route.is_open() {
-        let mut policies =
-            route.clusters().into_iter().filter_map(|cluster| policy_of(config, cluster.text()));
-        policies.any(signs)
-    } else {
+/// Whether requests of a route may be signed, as far as can be told.
+fn is_signed_for(config: &Config, route: &Route<'_>) -> bool {
+    if route.is_open() {
         config.policies.iter().any(signs)
-    };
-    if !signed {
-        return;
+    } else {
+        route.clusters().iter().any(|cluster| may_sign(config, cluster.text()))
     }
+}
+
+/// A signature holds for the host and the path that the filter has seen.
+fn rewrites(route: &Route<'_>, findings: &mut Findings) {
     let scopes = route.weighted().into_iter().chain([route.action.clone()]);
     for rewrite in scopes.flat_map(|scope| REWRITES.map(|name| scope.field(name))) {
         if rewrite.is_set() {
@@ -93,6 +108,23 @@ fn rewrites(config: &Config, route: &Route<'_>, findings: &mut Findings) {
                 &rewrite,
                 "changes what the filter has signed: remove it, or put the filter into the \
                  clusters and remove `position: Listener`",
+            );
+        }
+    }
+}
+
+/// It holds for the headers that the filter has seen, too.
+fn headers(route: &Route<'_>, findings: &mut Findings) {
+    for scope in route.header_scopes() {
+        let added = scope.field("request_headers_to_add").items();
+        let added = added.iter().filter(|option| sets_signed(option));
+        let removed = scope.field("request_headers_to_remove").items();
+        let removed = removed.into_iter().filter(|header| is_signed(header.text()));
+        for header in added.map(|option| option.at(["header", "key"])).chain(removed) {
+            findings.error(
+                &header,
+                "is a header that the filter has signed before it is changed here: remove it, or \
+                 put the filter into the clusters and remove `position: Listener`",
             );
         }
     }

@@ -10,14 +10,15 @@ static NOTHING: Tree = Tree::Null;
 #[derive(Clone)]
 pub(crate) struct Node<'t> {
     tree: &'t Tree,
+    file: usize,
     object: Rc<str>,
     path: String,
 }
 
 impl<'t> Node<'t> {
-    /// A document, which is no object yet.
-    pub(crate) fn document(tree: &'t Tree) -> Self {
-        Self { tree, object: "".into(), path: String::new() }
+    /// A document of a file, which is no object yet. Files have numbers here.
+    pub(crate) fn document(tree: &'t Tree, file: usize) -> Self {
+        Self { tree, file, object: "".into(), path: String::new() }
     }
 
     /// The same value as an object of its own, such as `cluster openai`. Without a name it is called
@@ -25,7 +26,7 @@ impl<'t> Node<'t> {
     pub(crate) fn named(&self, kind: &str, name: &str) -> Self {
         let name = if name.is_empty() { self.path.clone() } else { quote(name) };
         let object = format!("{kind} {name}").trim_end().into();
-        Self { tree: self.tree, object, path: String::new() }
+        Self { object, path: String::new(), ..*self }
     }
 
     /// The same value under a shorter path.
@@ -35,7 +36,7 @@ impl<'t> Node<'t> {
 
     /// Another value at the same place: what a text holds once it is parsed.
     pub(crate) fn with_tree<'u>(&self, tree: &'u Tree) -> Node<'u> {
-        Node { tree, object: Rc::clone(&self.object), path: self.path.clone() }
+        Node { tree, file: self.file, object: Rc::clone(&self.object), path: self.path.clone() }
     }
 
     /// A field by the name that it has in Envoy's documentation; protobuf takes `typedConfig` for
@@ -59,6 +60,7 @@ impl<'t> Node<'t> {
         let Tree::List(items) = self.tree else { return Vec::new() };
         let item = |(index, tree)| Self {
             tree,
+            file: self.file,
             object: Rc::clone(&self.object),
             path: format!("{}[{index}]", self.path),
         };
@@ -130,6 +132,11 @@ impl<'t> Node<'t> {
         self.tree
     }
 
+    /// The file that this is in.
+    pub(crate) fn file(&self) -> usize {
+        self.file
+    }
+
     /// The object that this is in.
     pub(crate) fn object(&self) -> &str {
         &self.object
@@ -143,7 +150,7 @@ impl<'t> Node<'t> {
     fn child(&self, name: &str, tree: &'t Tree) -> Self {
         let name = quote(name);
         let path = if self.path.is_empty() { name } else { format!("{}.{name}", self.path) };
-        Self { tree, object: Rc::clone(&self.object), path }
+        Self { tree, file: self.file, object: Rc::clone(&self.object), path }
     }
 }
 

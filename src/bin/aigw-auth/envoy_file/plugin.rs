@@ -6,9 +6,11 @@ use super::findings::Findings;
 use super::machine::Machine;
 use super::node::Node;
 use crate::judge::{Judgement, judge, judgement};
-use aigw_auth::policy::{Config, Credentials, Environment, Policy, Position, Tree, parse};
+use aigw_auth::policy::{
+    AwsSource, Config, Credentials, Environment, Policy, Position, Tree, parse,
+};
 
-/// Every plugin configuration of a file.
+/// Every plugin configuration.
 pub(crate) struct Plugins<'t>(Vec<Plugin<'t>>);
 
 /// One plugin configuration.
@@ -66,13 +68,23 @@ pub(crate) fn names_clusters(config: &Config) -> bool {
 
 /// The policy for a cluster, if a backend is named by its cluster.
 pub(crate) fn policy_of<'c>(config: &'c Config, cluster: &str) -> Option<&'c Policy> {
-    let index = config.backends.policy(cluster.as_bytes()).filter(|_| names_clusters(config))?;
-    config.policies.get(index)
+    let target = config.backends.target(cluster.as_bytes()).filter(|_| names_clusters(config))?;
+    config.policies.get(target.policy)
 }
 
 /// Whether a policy signs requests.
 pub(crate) fn signs(policy: &Policy) -> bool {
-    matches!(policy.credentials, Credentials::Aws(_))
+    let Credentials::Aws(aws) = &policy.credentials else { return false };
+    !matches!(aws.source, AwsSource::Bearer(_))
+}
+
+/// Whether requests for a cluster may be signed, as far as can be told.
+pub(crate) fn may_sign(config: &Config, cluster: &str) -> bool {
+    if names_clusters(config) {
+        policy_of(config, cluster).is_some_and(signs)
+    } else {
+        config.policies.iter().any(signs)
+    }
 }
 
 /// Reads what stands under `configuration`.
@@ -133,7 +145,7 @@ fn tell(
             let separator = if problem.field.is_empty() { "" } else { "." };
             problem.field = format!("{}{separator}{}", value.path(), problem.field);
         }
-        findings.problem(problem);
+        findings.problem(value.file(), problem);
     }
     config
 }
@@ -162,7 +174,22 @@ fn settings(plugin: &Node<'_>, config: Option<&Config>, findings: &mut Findings)
             );
         }
     }
+    failure(plugin, findings);
+    let vm_id = plugin.at(["vm_config", "vm_id"]);
+    if vm_id.text().is_empty() {
+        findings.warning(
+            &vm_id,
+            "is empty, so credentials are shared with every other plugin without one: add \
+             `vm_id: aigw-auth`",
+        );
+    }
+}
+
+/// What Envoy does when the filter fails.
+fn failure(plugin: &Node<'_>, findings: &mut Findings) {
     let fail_open = plugin.field("fail_open");
+    let policy = plugin.field("failure_policy");
+    let is = |name: &str, number: f64| policy.text() == name || policy.number() == Some(number);
     if fail_open.is_true() {
         findings.error(
             &fail_open,
@@ -170,20 +197,17 @@ fn settings(plugin: &Node<'_>, config: Option<&Config>, findings: &mut Findings)
              `failure_policy: FAIL_RELOAD` in its place",
         );
     }
-    let policy = plugin.field("failure_policy");
-    if policy.text() == "FAIL_OPEN" || policy.number() == Some(3.0) {
+    if is("FAIL_OPEN", 3.0) {
         findings.error(
             &policy,
             "forwards requests without their credential when the filter fails: set \
              `failure_policy: FAIL_RELOAD`",
         );
-    }
-    let vm_id = plugin.at(["vm_config", "vm_id"]);
-    if vm_id.text().is_empty() {
+    } else if !is("FAIL_RELOAD", 1.0) && !fail_open.is_true() {
         findings.warning(
-            &vm_id,
-            "is empty, so credentials are shared with every other plugin without one: add \
-             `vm_id: aigw-auth`",
+            &policy,
+            "is not FAIL_RELOAD, so a worker on which the filter has failed answers 503 until Envoy \
+             is restarted: set `failure_policy: FAIL_RELOAD`",
         );
     }
 }

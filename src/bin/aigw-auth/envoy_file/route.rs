@@ -10,9 +10,9 @@ pub(crate) struct Route<'t> {
     /// What it does with a request that goes to a cluster; absent if it answers itself.
     pub(crate) action: Node<'t>,
     /// The virtual host that it is in.
-    host: Node<'t>,
+    pub(crate) host: Node<'t>,
     /// The table that it is in.
-    table: Node<'t>,
+    pub(crate) table: Node<'t>,
 }
 
 /// The routes of a `route_config`.
@@ -65,6 +65,25 @@ impl<'t> Route<'t> {
     /// Those of them that it chooses from by weight.
     pub(crate) fn weighted(&self) -> Vec<Node<'t>> {
         self.action.at(["weighted_clusters", "clusters"]).items()
+    }
+
+    /// Whether it may lead to a cluster.
+    pub(crate) fn may_lead_to(&self, cluster: &str) -> bool {
+        self.is_open() || self.clusters().iter().any(|named| named.text() == cluster)
+    }
+
+    /// Whether every request that it sends to a cluster gets a host that is written here.
+    pub(crate) fn writes_host(&self, cluster: &str) -> bool {
+        let writes = |scope: &Node<'_>| scope.field("host_rewrite_literal").is_set();
+        let mut parts = self.weighted();
+        parts.retain(|part| part.field("name").text() == cluster);
+        writes(&self.action) || (!parts.is_empty() && parts.iter().all(writes))
+    }
+
+    /// Wherever it may say which headers a request gets or loses.
+    pub(crate) fn header_scopes(&self) -> Vec<Node<'t>> {
+        let scopes = [self.node.clone(), self.host.clone(), self.table.clone()];
+        self.weighted().into_iter().chain(scopes).collect()
     }
 
     /// Whether the cluster is chosen when the request comes.

@@ -1,0 +1,1 @@
+"""What a request with a key costs, beside other filters that set a header."""

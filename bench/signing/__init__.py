@@ -1,0 +1,1 @@
+"""What a signature costs: alone, and with a body that has to be hashed."""
