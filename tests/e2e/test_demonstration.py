@@ -14,6 +14,7 @@ import httpx
 import pytest
 import yaml
 
+from aws import AUTHORIZATION, Keys, verify
 from bootstrap import PROTOCOL_OPTIONS, ROOT, wasm_path
 from envoy import Envoy
 from launch import validate
@@ -21,11 +22,20 @@ from upstream import Authority, Upstream
 
 Start = Callable[..., Envoy]
 
-EXAMPLES = {
+KEYED = {
     "openai": ("OPENAI_API_KEY", "/openai/v1/models", "authorization", b"Bearer real-key"),
     "anthropic": ("ANTHROPIC_API_KEY", "/anthropic/v1/messages", "x-api-key", b"real-key"),
     "azure-openai": ("AZURE_OPENAI_API_KEY", "/azure/openai/models", "api-key", b"real-key"),
 }
+"""Examples with a key: the variable, a path, the header and what it must hold."""
+
+EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.yaml"))
+KEYS = Keys("AKIDOFTHEEXAMPLE", "real-key-of/aws", "real-key-token")
+
+
+def environment(name: str) -> dict[str, str]:
+    """What an example needs in the environment."""
+    return KEYS.environment() if name == "bedrock" else {KEYED[name][0]: "real-key\n"}
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -73,6 +83,13 @@ def test_each_provider_of_the_demonstration_shows_its_key_and_no_other(
         assert seen.pop("path") == "/" + path.split("/", 2)[2] + "?a=b"
         assert seen.pop(header) == value
         assert set(seen.values()) == {None}
+    signed = client.post(envoy.url("/bedrock/model/m:0/invoke?key=w", "gateway"), headers=wrong)
+    seen = signed.json()
+    assert seen.pop("host") == "bedrock-runtime.us-east-1.amazonaws.com"
+    assert seen.pop("path") == "/model/m:0/invoke"
+    assert re.fullmatch(AUTHORIZATION, seen.pop("authorization"))
+    assert re.fullmatch(r"\d{8}T\d{6}Z", seen.pop("x-amz-date"))
+    assert set(seen.values()) == {None}
     refused = client.get(envoy.url("/unknown/x", "gateway"))
     assert (refused.status_code, refused.json()["error"]["type"]) == (500, "UnknownBackend")
     # Envoy 1.38 puts the cluster before the name and into a label.
@@ -87,7 +104,7 @@ def test_the_lines_that_scripts_run_prints_are_routes_of_the_demonstration() -> 
     manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]
     routes = manager["typed_config"]["route_config"]["virtual_hosts"][0]["routes"]
     prefixes = {route["match"]["prefix"] for route in routes}
-    assert len(paths) == 3
+    assert len(paths) == 4
     assert set(paths) < prefixes
 
 
@@ -95,18 +112,22 @@ def test_the_lines_that_scripts_run_prints_are_routes_of_the_demonstration() -> 
 def test_an_example_sends_the_key_of_the_environment_over_verified_tls(
     name: str, start_envoy: Start, client: httpx.Client, authority: Authority
 ) -> None:
-    variable, path, header, value = EXAMPLES[name]
     config = load(ROOT / f"examples/{name}.yaml")
     (cluster,) = config["static_resources"]["clusters"]
     tls = cluster["transport_socket"]["typed_config"]
     host = tls["sni"]
+    _, path, header, value = KEYED.get(name, ("", f"/{name}/model/m/invoke", "authorization", b""))
     with Upstream(tls=authority.server_context([host])) as provider:
         redirect(cluster, provider.port, authority)
-        envoy = start_envoy(config, env={variable: "real-key\n"})
-        answer = client.get(envoy.url(path, "gateway"), headers={header: "wrong"})
+        envoy = start_envoy(config, env=environment(name))
+        answer = client.post(envoy.url(path, "gateway"), headers={header: "wrong"}, json={"a": 1})
         assert answer.status_code == 200
         seen = provider.only()
-        assert (seen.authority, seen.values(header)) == (host.encode(), [value])
+        assert seen.authority == host.encode()
+        if name in KEYED:
+            assert seen.values(header) == [value]
+        else:
+            verify(seen, KEYS)
         assert provider.server_names == [host]
         assert "real-key" not in json.dumps(envoy.config_dump())
 
@@ -115,13 +136,14 @@ def test_an_example_sends_the_key_of_the_environment_over_verified_tls(
 def test_an_example_sends_nothing_to_a_provider_with_another_name(
     name: str, start_envoy: Start, client: httpx.Client, authority: Authority
 ) -> None:
-    variable, path, _, _ = EXAMPLES[name]
     config = load(ROOT / f"examples/{name}.yaml")
     (cluster,) = config["static_resources"]["clusters"]
     with Upstream(tls=authority.server_context(["other.example"])) as stranger:
         redirect(cluster, stranger.port, authority)
-        envoy = start_envoy(config, env={variable: "real-key"})
-        answer = client.get(envoy.url(path, "gateway"))
+        envoy = start_envoy(config, env=environment(name))
+        manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]
+        routes = manager["typed_config"]["route_config"]["virtual_hosts"][0]["routes"]
+        answer = client.get(envoy.url(routes[0]["match"]["prefix"] + "x", "gateway"))
         assert answer.status_code == 503
         # It was asked for its certificate, and not believed.
         envoy.wait_for_stat(f"cluster.{cluster['name']}.ssl.fail_verify_san", 1)
@@ -130,10 +152,11 @@ def test_an_example_sends_nothing_to_a_provider_with_another_name(
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_without_its_key_names_the_variable(name: str) -> None:
-    variable, *_ = EXAMPLES[name]
     status, output = validate(load(ROOT / f"examples/{name}.yaml"), {})
     assert status != 0
-    assert f"secrets.env[0].variable: {variable} is not set in the environment" in output
+    for variable in set(environment(name)) - {"AWS_SESSION_TOKEN"}:
+        assert variable in output
+    assert "environment of the VM" in output
 
 
 def redirect(cluster: dict[str, Any], port: int, authority: Authority) -> None:

@@ -13,7 +13,6 @@ from launch import validate
 from manifests import Manifest, config, keyed, policy, secret
 
 MARKER = "marker-of-a-secret-08c5"
-SECRET = {"secretRef": {"name": "s"}}
 EXCHANGE = {
     "oidc": {
         "provider": {"issuer": "https://idp.example"},
@@ -35,14 +34,12 @@ def override(**source: Any) -> Manifest:
 
 
 LATER = {
-    "AWS by file": kind("AWSCredentials", "awsCredentials", region="r", credentialsFile=SECRET),
     "AWS by OIDC": kind(
         "AWSCredentials",
         "awsCredentials",
         region="us-east-1",
         oidcExchangeToken={"awsRoleArn": "arn:aws:iam::123456789012:role/r", **EXCHANGE},
     ),
-    "AWS by its surroundings": kind("AWSCredentials", "awsCredentials", region="us-east-1"),
     "Azure by secret": kind(
         "AzureCredentials",
         "azureCredentials",
@@ -67,12 +64,7 @@ LATER = {
 
 def known() -> Manifest:
     """A Secret with every key that the policies above ask for."""
-    values = {
-        "apiKey": MARKER,
-        "client-secret": MARKER,
-        "credentials": f"[default]\naws_access_key_id = A\naws_secret_access_key = {MARKER}\n",
-    }
-    return secret("s") | {"stringData": values}
+    return secret("s") | {"stringData": {"apiKey": MARKER, "client-secret": MARKER}}
 
 
 @pytest.mark.parametrize("name", LATER)
