@@ -131,7 +131,7 @@ impl Signer {
             keys.access_key_id().expose(),
             scope_text(scope, &date),
         );
-        push_hex(&mut authorization, &mac.finalize().into_bytes());
+        push_hex(&mut authorization, &mac.finalize().into_bytes().into());
         Some(Signed { authorization: Secret::line(&authorization).ok()?, date })
     }
 
@@ -183,7 +183,7 @@ fn is_own(name: &str) -> bool {
 /// What the derived key signs.
 pub fn string_to_sign(canonical_request: &[u8], scope: Scope<'_>, date: &str) -> String {
     let mut text = format!("{ALGORITHM}\n{date}\n{}\n", scope_text(scope, date));
-    push_hex(&mut text, &Sha256::digest(canonical_request));
+    push_hex(&mut text, &Sha256::digest(canonical_request).into());
     text
 }
 
@@ -196,13 +196,17 @@ fn day(date: &str) -> &str {
     date.split('T').next().unwrap_or(date)
 }
 
-/// Appends bytes as lower-case hexadecimal digits.
-pub(super) fn push_hex(text: &mut String, bytes: &[u8]) {
-    for byte in bytes {
-        for digit in [byte >> 4, byte & 15] {
-            text.extend(char::from_digit(digit.into(), 16));
+/// Appends a hash as lower-case hexadecimal digits.
+pub(crate) fn push_hex(text: &mut String, hash: &Hash) {
+    let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' - 10 + half };
+    let mut digits = [0; 64];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(hash) {
+        if let [high, low] = pair {
+            (*high, *low) = (digit(byte >> 4), digit(byte & 15));
         }
     }
+    // They are ASCII.
+    text.push_str(core::str::from_utf8(&digits).unwrap_or_default());
 }
 
 #[cfg(test)]
