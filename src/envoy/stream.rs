@@ -16,6 +16,9 @@ use std::time::Duration;
 pub(super) struct Stream {
     id: u32,
     shared: Option<Rc<Shared>>,
+    /// Where it passes, and the value of the attribute that names its backend, read in the headers: once
+    /// another attempt has begun, the host answers with that attempt's.
+    own: Option<(Place, Option<Vec<u8>>)>,
     /// What has come of a body that is awaited.
     body: Option<BodyHash>,
     /// The headers that this attempt wrote.
@@ -24,24 +27,28 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) fn new(id: u32, shared: Option<Rc<Shared>>) -> Self {
-        Self { id, shared, body: None, written: None }
+        Self { id, shared, own: None, body: None, written: None }
     }
 
-    /// Decides with what is known of the attempt now. Whoever comes back reads everything anew: another
-    /// attempt of the same request may have written since.
+    /// Decides with what is known of the attempt now. Whoever comes back reads the headers and what was
+    /// done to them anew, since another attempt of the same request may have written; but not which
+    /// attempt this is.
     fn proceed(&mut self, body: Option<&Hash>) -> Action {
         let Some(shared) = &self.shared else {
             // Envoy does not use a configuration that was refused.
             host::reply(&Refusal::Internal.reply());
             return Action::Pause;
         };
-        let backend = host::property(shared.filter.property());
+        let (place, backend) = self.own.take().unwrap_or_else(|| {
+            let place = if host::is_upstream() { Place::Upstream } else { Place::Listener };
+            (place, host::property(shared.filter.property()))
+        });
         let earlier = host::earlier();
         let headers = request_headers(shared.filter.signs() || earlier.authority.is_some());
         #[cfg(feature = "test-hooks")]
         panic_if_asked();
         let attempt = Attempt {
-            place: if host::is_upstream() { Place::Upstream } else { Place::Listener },
+            place,
             backend: backend.as_deref(),
             headers: headers.as_deref(),
             earlier: &earlier,
@@ -61,6 +68,7 @@ impl Stream {
             Decision::AwaitBody(entry) => {
                 self.body = Some(BodyHash::default());
                 shared.await_body(self.id, entry.index);
+                self.own = Some((place, backend));
                 Action::Pause
             }
             Decision::Pass(changes) => {
