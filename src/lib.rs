@@ -9,7 +9,11 @@ pub mod aws;
 
 pub mod policy;
 
+pub mod source;
+
 pub mod inject;
+
+pub mod cache;
 
 pub mod engine;
 

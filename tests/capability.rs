@@ -38,11 +38,6 @@ fn credentials_that_have_to_be_obtained_are_refused_in_one_line() {
             "AWSCredentials",
         ),
         (
-            json!({"type": "AzureCredentials", "azureCredentials": {
-                "clientID": "c", "tenantID": "t", "clientSecretRef": {"name": "s"}}}),
-            "AzureCredentials",
-        ),
-        (
             json!({"type": "GCPCredentials", "gcpCredentials": {
                 "projectName": "p", "region": "r"}}),
             "GCPCredentials",
@@ -81,13 +76,33 @@ fn a_credential_of_the_request_is_refused_in_one_line() {
 }
 
 #[test]
-fn a_secret_in_a_mounted_file_is_refused_in_one_line() {
-    let spec = json!({"type": "APIKey", "apiKey": {"secretRef": {"name": "mounted"}}});
-    assert_eq!(
-        lines(&spec, json!({"secrets": {"mountPath": "/mnt"}})),
-        ["BackendSecurityPolicy default/p: this version cannot read secrets from \
-          secrets.mountPath yet"]
-    );
+fn an_identity_of_azure_is_refused_in_one_line() {
+    let spec = json!({"type": "AzureCredentials", "azureCredentials": {
+        "clientID": "c", "tenantID": "t"}});
+    for identity in ["WorkloadIdentity", "ManagedIdentity"] {
+        assert_eq!(
+            lines(&spec, json!({"policies": {"default/p": {"azureIdentity": identity}}})),
+            ["policies.default/p.azureIdentity: this version cannot use identities of Azure yet"]
+        );
+    }
+}
+
+#[test]
+fn what_can_be_obtained_is_taken() {
+    let secret = json!({"name": "mounted"});
+    for spec in [
+        json!({"type": "APIKey", "apiKey": {"secretRef": secret}}),
+        json!({"type": "AWSCredentials", "awsCredentials": {
+            "region": "us-east-1", "credentialsFile": {"secretRef": secret}}}),
+        json!({"type": "AzureCredentials", "azureCredentials": {
+            "clientID": "c", "tenantID": "t", "clientSecretRef": secret}}),
+        json!({"type": "AzureCredentials", "azureCredentials": {
+            "clientID": "c", "tenantID": "t", "oidcExchangeToken": {"oidc": {
+                "provider": {"issuer": "https://idp.example"},
+                "clientIDRef": secret, "clientSecret": secret}}}}),
+    ] {
+        assert_eq!(lines(&spec, json!({"secrets": {"mountPath": "/mnt"}})), [""; 0], "{spec}");
+    }
 }
 
 #[test]

@@ -118,19 +118,18 @@ fn keys_that_occur_twice_in_yaml_are_errors() {
 #[test]
 fn what_the_filter_cannot_do_yet_is_a_warning() {
     let files = Files::new();
-    let policy = POLICY.replace("type: APIKey", "type: AzureCredentials").replace(
+    let policy = POLICY.replace("type: APIKey", "type: GCPCredentials").replace(
         "apiKey: {secretRef: {name: openai}}",
-        "azureCredentials: {clientID: c, tenantID: t, clientSecretRef: {name: openai}}",
+        "gcpCredentials: {projectName: p, region: us-central1}",
     );
-    let secret = SECRET.replace("apiKey:", "client-secret:");
-    let file = files.write("azure.yaml", &format!("{policy}---{secret}"));
+    let file = files.write("google.yaml", &policy);
     let (good, _, errors) = check(&[&file]);
     assert!(good);
     assert_eq!(
         errors,
         format!(
             "{}: warning: BackendSecurityPolicy default/openai: spec.type: this version cannot \
-             obtain AzureCredentials yet\n",
+             obtain GCPCredentials yet\n",
             file.display()
         )
     );

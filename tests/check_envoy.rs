@@ -170,7 +170,7 @@ fn the_demonstration_and_the_examples_have_no_error() {
     let demonstration = root().join("envoy.yaml");
     let (good, output, errors) = check(&[&demonstration]);
     assert!(good, "{errors}");
-    assert!(output.ends_with("envoy.yaml: ok, policies: 4, backends: 4\n"), "{output}");
+    assert!(output.ends_with("envoy.yaml: ok, policies: 5, backends: 5\n"), "{output}");
     // Its keys are inline, and worth nothing.
     assert_eq!(errors.lines().count(), 1, "{errors}");
     assert!(errors.contains("holds Secrets, which Envoy's config_dump shows"), "{errors}");

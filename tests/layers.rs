@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// From the top down. Each may use itself and what stands before it.
-const LAYERS: [&str; 6] = ["credential", "aws", "policy", "inject", "engine", "envoy"];
+const LAYERS: [&str; 8] =
+    ["credential", "aws", "policy", "source", "inject", "cache", "engine", "envoy"];
 
 /// What only `envoy/` and `bin/` may name: the host, a clock, a file, a socket, the environment, the
 /// log. Pure code gets all of it as arguments.

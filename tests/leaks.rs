@@ -75,7 +75,7 @@ fn a_configuration_can_be_printed_whole_without_its_secrets() {
     let printed = format!("{loaded:?} {loaded:#?}");
     assert!(printed.contains("[redacted]"));
     assert!(!shows_secret(&printed));
-    let filter = Filter::new(loaded.config).unwrap();
+    let (filter, _) = Filter::new(loaded.config).unwrap();
     let printed = format!("{filter:?}");
     assert!(printed.contains("[redacted]"));
     assert!(!shows_secret(&printed));
@@ -83,7 +83,7 @@ fn a_configuration_can_be_printed_whole_without_its_secrets() {
 
 #[test]
 fn what_the_access_log_and_a_refused_client_get_holds_no_secret() {
-    let filter =
+    let (filter, _) =
         Filter::new(parse(good().to_string().as_bytes(), &environment).unwrap().config).unwrap();
     for entry in filter.entries() {
         assert!(!shows_secret(&entry.injected) && !shows_secret(&entry.refused));
@@ -93,6 +93,7 @@ fn what_the_access_log_and_a_refused_client_get_holds_no_secret() {
         Refusal::Misconfigured,
         Refusal::BodyWithheld,
         Refusal::Unsignable,
+        Refusal::Unavailable(1),
         Refusal::Internal,
     ] {
         assert!(!shows_secret(&refusal.reply().body));
@@ -101,7 +102,7 @@ fn what_the_access_log_and_a_refused_client_get_holds_no_secret() {
 
 #[test]
 fn the_secret_is_in_mutations_and_in_nothing_that_is_remembered() {
-    let filter =
+    let (filter, _) =
         Filter::new(parse(good().to_string().as_bytes(), &environment).unwrap().config).unwrap();
     for (backend, shown) in [
         ("a", &["authorization"][..]),
@@ -116,7 +117,8 @@ fn the_secret_is_in_mutations_and_in_nothing_that_is_remembered() {
         let earlier = Earlier::default();
         let attempt = Attempt {
             place: Place::Upstream,
-            backend: Some(backend.as_bytes()),
+            chosen: filter.choose(Some(backend.as_bytes())),
+            ready: None,
             headers: Some(&headers),
             earlier: &earlier,
             body: Some(&EMPTY_BODY),

@@ -104,7 +104,11 @@ fn taken(loaded: Loaded) {
     }
     let position = config.settings.position;
     match Filter::new(config) {
-        Ok(filter) => at_work(&filter, position),
+        Ok((filter, plan)) => {
+            let printed = format!("{plan:?}");
+            assert!(!shows_secret(&printed), "what has to be obtained shows a secret");
+            at_work(&filter, position);
+        }
         Err(problems) => {
             assert!(!problems.is_empty(), "refused without reason");
             sound(&problems);
@@ -126,21 +130,26 @@ fn at_work(filter: &Filter, position: Position) {
         let earlier = Earlier::default();
         let attempt = |body| {
             let now = Duration::from_secs(1_700_000_000);
-            Attempt { place, backend, headers, earlier: &earlier, body, now }
+            let (chosen, ready) = (filter.choose(backend), None);
+            Attempt { place, chosen, ready, headers, earlier: &earlier, body, now }
         };
         let mut awaited = false;
         match decide(filter, &attempt(None)) {
             Decision::Inject(_, changes) => assert_eq!(changes.mutations.len(), 1),
             Decision::AwaitBody(_) => awaited = true,
+            Decision::AwaitCredential(entry) => assert!(entry.obtains && !entry.signs),
             Decision::Pass(changes) => assert!(changes.mutations.is_empty()),
             Decision::Refuse(..) => {}
         }
         if awaited {
-            let Decision::Inject(_, changes) = decide(filter, &attempt(Some(&EMPTY_BODY))) else {
-                panic!("its body has come and it is not signed");
-            };
-            // The signature, its date, perhaps a token, and the host.
-            assert!((2..=4).contains(&changes.mutations.len()), "{:?}", changes.written);
+            match decide(filter, &attempt(Some(&EMPTY_BODY))) {
+                // The signature, its date, perhaps a token, and the host.
+                Decision::Inject(_, changes) => {
+                    assert!((2..=4).contains(&changes.mutations.len()), "{:?}", changes.written);
+                }
+                Decision::AwaitCredential(entry) => assert!(entry.obtains && entry.signs),
+                _ => panic!("its body has come and it is not signed"),
+            }
         }
     }
 }

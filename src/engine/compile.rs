@@ -1,16 +1,19 @@
-//! From a configuration to what the hot path reads: the means of each policy.
+//! From a configuration to what the hot path reads, and to what has to be obtained for it.
 
+use super::dispatch::Egresses;
+use super::item::{BEDROCK, Wear};
 use super::known::Known;
+use super::refresh::Plan;
+use super::sources::Sources;
 use crate::credential::Credential;
 use crate::inject::Signing;
 use crate::policy::{
     AwsSource, Backends, ClientCredentials, Config, Credentials, Policy, Position, Problem,
-    SecretSource, UnmatchedBackend,
+    UnmatchedBackend,
 };
-
-/// The name that Bedrock is signed for
-/// (<https://docs.aws.amazon.com/general/latest/gr/bedrock.html>).
-const BEDROCK: &str = "bedrock";
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
 
 /// What a policy puts on requests.
 #[derive(Debug)]
@@ -32,7 +35,14 @@ pub struct Entry {
     pub refused: String,
     /// Its place in the configuration.
     pub index: usize,
-    pub(crate) means: Means,
+    /// Whether its requests are signed.
+    pub signs: bool,
+    /// Whether its credential is obtained, and not at hand.
+    pub obtains: bool,
+    /// The names of the headers that it writes, with a comma between them.
+    pub writes: &'static str,
+    /// What it puts on requests, if that is at hand.
+    pub(crate) means: Option<Means>,
 }
 
 /// A configuration at work.
@@ -42,53 +52,95 @@ pub struct Filter {
     pub(crate) position: Position,
     pub(crate) client_credentials: ClientCredentials,
     pub(crate) unmatched_backend: UnmatchedBackend,
-    pub(crate) known: Known,
+    pub(crate) known: Rc<RefCell<Known>>,
     property: Vec<String>,
     entries: Vec<Entry>,
     signs: bool,
+    credential_wait: Duration,
+    egresses: Egresses,
+}
+
+/// The policy of a backend.
+#[derive(Clone, Copy, Debug)]
+pub struct Chosen<'f> {
+    /// The policy.
+    pub entry: &'f Entry,
+    /// The host to sign, if the configuration gives it.
+    pub host: Option<&'f str>,
 }
 
 impl Filter {
-    /// Makes a configuration ready for requests.
+    /// Makes a configuration ready for requests, and says what has to be obtained for it.
     ///
     /// # Errors
     ///
     /// If it asks for something that this version cannot do yet.
-    pub fn new(config: Config) -> Result<Self, Vec<Problem>> {
+    pub fn new(config: Config) -> Result<(Self, Plan), Vec<Problem>> {
         let mut problems = config.not_yet();
-        let mut entries = Vec::new();
-        for policy in config.policies {
-            match means(&policy) {
-                Some(means) => entries.push(Entry {
-                    injected: format!("{} injected", policy.id),
-                    refused: format!("{} refused", policy.id),
-                    id: policy.id,
-                    index: entries.len(),
-                    means,
-                }),
+        let (mut known, mut entries, mut wears) = (Known::default(), Vec::new(), Vec::new());
+        let mut sources = Sources::new(&config);
+        for policy in &config.policies {
+            let index = entries.len();
+            let means = means(policy);
+            let wear = if means.is_none() { sources.add(policy, index) } else { None };
+            match (&means, &wear) {
+                (Some(means), _) => known.add(means),
+                (None, Some(_)) => known.make_room(),
                 // Each of these has a line in `not_yet`; a policy without one must not pass either.
-                None if problems.is_empty() => problems.push(policy.without_credential()),
-                None => {}
+                (None, None) if problems.is_empty() => problems.push(policy.without_credential()),
+                (None, None) => {}
             }
+            entries.push(Entry {
+                injected: format!("{} injected", policy.id),
+                refused: format!("{} refused", policy.id),
+                id: policy.id.clone(),
+                index,
+                signs: matches!(means, Some(Means::Signing(_)))
+                    || matches!(wear, Some((_, Wear::Signature(_)))),
+                obtains: wear.is_some(),
+                writes: wear.as_ref().map_or("", |(_, wear)| wear.writes()),
+                means,
+            });
+            wears.push(wear);
         }
         if !problems.is_empty() {
             return Err(problems);
         }
-        Ok(Self {
+        let (items, known) = (sources.into_items(), Rc::new(RefCell::new(known)));
+        let settings = config.settings;
+        let egresses = Egresses { egress: settings.egress, files_cluster: settings.files_cluster };
+        let plan = Plan {
+            items,
+            wears,
+            timeout: egresses.timeout(),
+            probes: egresses.probed().is_some(),
+            known: Rc::clone(&known),
+        };
+        let filter = Self {
             backends: config.backends,
-            position: config.settings.position,
-            client_credentials: config.settings.client_credentials,
-            unmatched_backend: config.settings.unmatched_backend,
-            known: Known::new(entries.iter().map(|entry| &entry.means)),
-            property: config.settings.backend_property,
-            signs: entries.iter().any(|entry| matches!(entry.means, Means::Signing(_))),
+            position: settings.position,
+            client_credentials: settings.client_credentials,
+            unmatched_backend: settings.unmatched_backend,
+            known,
+            property: settings.backend_property,
+            signs: entries.iter().any(|entry| entry.signs),
             entries,
-        })
+            credential_wait: settings.credential_wait,
+            egresses,
+        };
+        Ok((filter, plan))
     }
 
     /// The path of the Envoy attribute that names the backend.
     pub fn property(&self) -> &[String] {
         &self.property
+    }
+
+    /// The policy of the backend that a value of that attribute names.
+    pub fn choose(&self, backend: Option<&[u8]>) -> Option<Chosen<'_>> {
+        let target = self.backends.target(backend?)?;
+        let entry = self.entries.get(target.policy)?;
+        Some(Chosen { entry, host: target.host.as_deref() })
     }
 
     /// Whether a policy signs requests.
@@ -101,6 +153,16 @@ impl Filter {
         self.client_credentials
     }
 
+    /// How long a request waits for a credential.
+    pub fn credential_wait(&self) -> Duration {
+        self.credential_wait
+    }
+
+    /// Where callouts go.
+    pub fn egresses(&self) -> &Egresses {
+        &self.egresses
+    }
+
     /// The policies, in the order of the configuration.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
@@ -110,11 +172,9 @@ impl Filter {
 /// What a policy puts on requests, if it is at hand.
 fn means(policy: &Policy) -> Option<Means> {
     let credential = match &policy.credentials {
-        Credentials::ApiKey(SecretSource::Known(key)) => Credential::bearer(key),
-        Credentials::AnthropicApiKey(SecretSource::Known(key)) => {
-            Credential::x_api_key(key.clone())
-        }
-        Credentials::AzureApiKey(SecretSource::Known(key)) => Credential::api_key(key.clone()),
+        Credentials::ApiKey(key) => Credential::bearer(key.known()?),
+        Credentials::AnthropicApiKey(key) => Credential::x_api_key(key.known()?.clone()),
+        Credentials::AzureApiKey(key) => Credential::api_key(key.known()?.clone()),
         Credentials::Aws(aws) => match &aws.source {
             AwsSource::Bearer(token) => Credential::bearer(token),
             AwsSource::Keys(keys) => {
@@ -123,7 +183,7 @@ fn means(policy: &Policy) -> Option<Means> {
             }
             _ => return None,
         },
-        _ => return None,
+        Credentials::Azure(_) | Credentials::Gcp(_) => return None,
     };
     Some(Means::Credential(credential))
 }

@@ -11,6 +11,8 @@ pub enum Refusal {
     BodyWithheld,
     /// The request cannot be signed as it is.
     Unsignable,
+    /// There is no credential, and none may come before this many seconds.
+    Unavailable(u64),
     /// A bug.
     Internal,
 }
@@ -20,6 +22,8 @@ pub enum Refusal {
 pub struct Reply {
     /// The status.
     pub status: u16,
+    /// The value of `retry-after`, in seconds (RFC 9110 section 10.2.3).
+    pub retry_after: Option<u64>,
     /// The body, which is JSON.
     pub body: String,
 }
@@ -46,13 +50,20 @@ impl Refusal {
                 "UnsignableRequest",
                 "a request that is an upgrade or CONNECT, or has no path, cannot be signed",
             ),
+            Self::Unavailable(_) => {
+                (503, "CredentialUnavailable", "there is no credential for this backend at present")
+            }
             Self::Internal => (500, "Internal", "the credential filter failed"),
         };
         // The three texts are ours and need no escapes.
         let body = format!(
             r#"{{"type":"error","error":{{"type":"{kind}","code":"{status}","message":"{message}"}}}}"#
         );
-        Reply { status, body }
+        let retry_after = match self {
+            Self::Unavailable(seconds) => Some(seconds),
+            _ => None,
+        };
+        Reply { status, retry_after, body }
     }
 }
 
@@ -67,6 +78,7 @@ mod tests {
             (Refusal::Misconfigured, "Misconfigured"),
             (Refusal::BodyWithheld, "Misconfigured"),
             (Refusal::Unsignable, "UnsignableRequest"),
+            (Refusal::Unavailable(7), "CredentialUnavailable"),
             (Refusal::Internal, "Internal"),
         ] {
             let reply = refusal.reply();
@@ -76,6 +88,8 @@ mod tests {
             assert_eq!(body["error"]["code"], reply.status.to_string());
             assert!(body["error"]["message"].as_str().is_some_and(|text| !text.is_empty()));
             assert_eq!(body["error"].as_object().unwrap().len(), 3);
+            let again = (refusal == Refusal::Unavailable(7)).then_some(7);
+            assert_eq!(reply.retry_after, again);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One attempt of a request: from what is known of it to what is done with it.
 
-use super::compile::{Entry, Filter, Means};
+use super::compile::{Chosen, Entry, Filter, Means};
+use super::item::Ready;
 use super::reply::Refusal;
 use crate::aws::sigv4::Hash;
 use crate::inject::{Changes, Earlier, Headers, Occasion, Put, SignError, inject, signable};
@@ -21,8 +22,10 @@ pub enum Place {
 pub struct Attempt<'a> {
     /// Where it passes the filter.
     pub place: Place,
-    /// The value of the attribute that names the backend, if it has one.
-    pub backend: Option<&'a [u8]>,
+    /// The policy of its backend, if that has one.
+    pub chosen: Option<Chosen<'a>>,
+    /// What was obtained for that policy, if it may be used.
+    pub ready: Option<&'a Ready>,
     /// Those of its headers that injection [`concerns`](crate::inject::concerns), or all; `None` if
     /// they cannot be read.
     pub headers: Option<&'a Headers>,
@@ -41,6 +44,8 @@ pub enum Decision<'a> {
     Inject(&'a Entry, Changes<'a>),
     /// It waits, and this is decided anew when its body has come.
     AwaitBody(&'a Entry),
+    /// It waits, and this is decided anew when the credential of this policy has come.
+    AwaitCredential(&'a Entry),
     /// It goes on without one: its backend has no policy, and that is allowed.
     Pass(Changes<'a>),
     /// It does not go on.
@@ -49,8 +54,7 @@ pub enum Decision<'a> {
 
 /// Decides about an attempt.
 pub fn decide<'a>(filter: &'a Filter, attempt: &Attempt<'a>) -> Decision<'a> {
-    let target = attempt.backend.and_then(|backend| filter.backends.target(backend));
-    let entry = target.and_then(|target| filter.entries().get(target.policy));
+    let entry = attempt.chosen.map(|chosen| chosen.entry);
     match (filter.position, attempt.place) {
         (Position::Upstream, Place::Upstream) | (Position::Listener, Place::Listener) => {}
         (Position::Upstream, Place::Listener) | (Position::Listener, Place::Upstream) => {
@@ -60,23 +64,30 @@ pub fn decide<'a>(filter: &'a Filter, attempt: &Attempt<'a>) -> Decision<'a> {
     let Some(headers) = attempt.headers else {
         return Decision::Refuse(entry, Refusal::Internal);
     };
-    let known = |value: &[u8]| filter.known.contains(value);
-    let put = match (entry.map(|entry| &entry.means), attempt.body) {
-        (None, _) if filter.unmatched_backend == UnmatchedBackend::Deny => {
+    let known = |value: &[u8]| filter.known.borrow().contains(value);
+    let put = match attempt.chosen {
+        None if filter.unmatched_backend == UnmatchedBackend::Deny => {
             return Decision::Refuse(None, Refusal::UnknownBackend);
         }
-        (None, _) => Put::Nothing,
-        (Some(Means::Credential(credential)), _) => Put::Credential(credential),
-        (Some(Means::Signing(signing)), Some(body)) => {
-            let host = target.and_then(|target| target.host.as_deref());
-            Put::Signature(signing, Occasion { host, now: attempt.now, body })
-        }
-        (Some(Means::Signing(_)), None) => {
-            return match (signable(headers), entry) {
-                (Ok(()), Some(entry)) => Decision::AwaitBody(entry),
-                (Err(error), _) => Decision::Refuse(entry, error.into()),
-                (Ok(()), None) => Decision::Refuse(None, Refusal::Internal),
-            };
+        None => Put::Nothing,
+        Some(Chosen { entry, host }) => {
+            if entry.signs && attempt.body.is_none() {
+                return match signable(headers) {
+                    Ok(()) => Decision::AwaitBody(entry),
+                    Err(error) => Decision::Refuse(Some(entry), error.into()),
+                };
+            }
+            let ready = || attempt.ready.map(|ready| &ready.means);
+            match (entry.means.as_ref().or_else(ready), attempt.body) {
+                (None, _) if entry.obtains => return Decision::AwaitCredential(entry),
+                (Some(Means::Credential(credential)), _) => Put::Credential(credential),
+                (Some(Means::Signing(signing)), Some(body)) => {
+                    Put::Signature(signing, Occasion { host, now: attempt.now, body })
+                }
+                (None, _) | (Some(Means::Signing(_)), None) => {
+                    return Decision::Refuse(Some(entry), Refusal::Internal);
+                }
+            }
         }
     };
     match (inject(headers, attempt.earlier, filter.client_credentials, &known, put), entry) {
@@ -120,7 +131,7 @@ mod tests {
              "stringData": {"apiKey": "ours"}},
         ]);
         let loaded = parse(configuration.to_string().as_bytes(), &|_| Variable::Unset).unwrap();
-        Filter::new(loaded.config).unwrap()
+        Filter::new(loaded.config).unwrap().0
     }
 
     fn outcome(
@@ -131,7 +142,8 @@ mod tests {
     ) -> String {
         let attempt = Attempt {
             place,
-            backend: backend.map(str::as_bytes),
+            chosen: filter.choose(backend.map(str::as_bytes)),
+            ready: None,
             headers,
             earlier: &Earlier::default(),
             body: None,
@@ -143,6 +155,7 @@ mod tests {
                 format!("inject {}", entry.id)
             }
             Decision::AwaitBody(entry) => format!("await {}", entry.id),
+            Decision::AwaitCredential(entry) => format!("await credential {}", entry.id),
             Decision::Pass(changes) => {
                 assert_eq!(changes, Changes::default());
                 "pass".to_owned()

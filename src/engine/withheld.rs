@@ -11,7 +11,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A request that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waiting {
+pub struct Watched {
     /// The identifier of its stream.
     pub stream: u32,
     /// The number of its policy.
@@ -24,7 +24,7 @@ pub struct Waiting {
 #[derive(Debug, Default)]
 pub struct Withheld {
     seen: bool,
-    waiting: Vec<Waiting>,
+    waiting: Vec<Watched>,
 }
 
 impl Withheld {
@@ -34,7 +34,7 @@ impl Withheld {
         if self.seen {
             return false;
         }
-        self.waiting.push(Waiting { stream, policy, since: now });
+        self.waiting.push(Watched { stream, policy, since: now });
         self.waiting.len() == 1
     }
 
@@ -51,8 +51,8 @@ impl Withheld {
     }
 
     /// Those that have waited too long at `now`.
-    pub fn overdue(&self, now: Duration) -> Vec<Waiting> {
-        let overdue = |waiting: &&Waiting| now.saturating_sub(waiting.since) >= PATIENCE;
+    pub fn overdue(&self, now: Duration) -> Vec<Watched> {
+        let overdue = |waiting: &&Watched| now.saturating_sub(waiting.since) >= PATIENCE;
         self.waiting.iter().filter(overdue).copied().collect()
     }
 

@@ -31,6 +31,18 @@ pub(super) fn request_headers(signed: bool) -> Option<Vec<Header>> {
     Some(headers)
 }
 
+/// All headers of the answer to a callout.
+pub(super) fn call_headers() -> Vec<Header> {
+    let mut headers = Vec::new();
+    let map = serialized(MapType::HttpCallResponseHeaders).unwrap_or_default();
+    walk(&map, |name, value| {
+        if let Ok(name) = core::str::from_utf8(name) {
+            headers.push((name.to_owned(), value.to_vec()));
+        }
+    });
+    headers
+}
+
 /// How many bytes names and values have together. `None` if the map cannot be read.
 pub(super) fn request_headers_size() -> Option<u64> {
     let map = serialized(MapType::HttpRequestHeaders)?;

@@ -5,6 +5,7 @@
 //! functions anywhere).
 
 use super::header_map;
+use crate::cache::Now;
 use crate::engine::{BodyHash, Reply, SLICE};
 use crate::inject::{Changes, Earlier, Mutation, Rewritten, credentials_in_trailers};
 use crate::policy::ClientCredentials;
@@ -103,9 +104,47 @@ fn remember(before: &str, after: &str, rewritten: Option<&Rewritten>, kept: bool
 }
 
 /// The time since the Unix epoch.
-pub(super) fn now() -> Duration {
+pub(super) fn wall() -> Duration {
     let now = hostcalls::get_current_time().ok();
     now.and_then(|now| now.duration_since(UNIX_EPOCH).ok()).unwrap_or_default()
+}
+
+/// The time on both clocks.
+pub(super) fn now() -> Now {
+    let wall = wall();
+    Now { steady: steady().unwrap_or(wall), wall }
+}
+
+#[allow(unsafe_code, reason = "std gives no time of this clock that VMs can compare")]
+#[link(wasm_import_module = "wasi_snapshot_preview1")]
+unsafe extern "C" {
+    /// <https://github.com/WebAssembly/WASI/blob/main/legacy/preview1/docs.md#clock_time_get>
+    fn clock_time_get(clock: u32, precision: u64, time: *mut u64) -> u32;
+}
+
+/// The monotonic clock, which is the same for all VMs of a process.
+#[allow(unsafe_code, reason = "see above")]
+fn steady() -> Option<Duration> {
+    const MONOTONIC: u32 = 1;
+    let mut time = 0;
+    // SAFETY: the host writes eight bytes at the address, or nothing.
+    let status = unsafe { clock_time_get(MONOTONIC, 0, &raw mut time) };
+    (status == 0).then_some(Duration::from_nanos(time))
+}
+
+/// The `vm_id` of the configuration, which tells whose shared data this is.
+pub(super) fn vm_id() -> Option<Vec<u8>> {
+    hostcalls::get_property(vec!["plugin_vm_id"]).ok().flatten()
+}
+
+/// Lets a request go on that was paused.
+pub(super) fn resume() {
+    let _ = hostcalls::resume_http_request();
+}
+
+/// The status of the response that is passing.
+pub(super) fn response_header(name: &str) -> Option<Vec<u8>> {
+    hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, name).ok().flatten()
 }
 
 /// Hashes what has come of the body, `size` bytes in all, since the last time. `None` if it cannot be read.
@@ -164,7 +203,9 @@ pub(super) fn set_outcome(outcome: &str) {
 
 /// Answers the request in place of the provider.
 pub(super) fn reply(reply: &Reply) {
-    let headers = vec![("content-type", "application/json")];
+    let mut headers = vec![("content-type", "application/json")];
+    let again = reply.retry_after.map(|seconds| seconds.to_string());
+    headers.extend(again.as_deref().map(|again| ("retry-after", again)));
     let _ =
         hostcalls::send_http_response(reply.status.into(), headers, Some(reply.body.as_bytes()));
 }

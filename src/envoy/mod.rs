@@ -1,10 +1,14 @@
 //! The only part that touches the host: contexts, host calls, statistics, log.
 
+mod callout;
+mod complaints;
+mod flow;
 mod header_map;
 mod host;
 mod root;
 mod shared;
 mod statistics;
+mod store;
 mod stream;
 
 use proxy_wasm::types::LogLevel;

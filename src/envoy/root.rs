@@ -2,14 +2,17 @@
 
 use super::host;
 use super::shared::Shared;
-use super::statistics::Statistics;
 use super::stream::Stream;
-use crate::engine::Filter;
+use crate::engine::{Filter, Plan};
 use crate::policy::{self, Problem, Variable};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 use std::env::VarError;
+use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
+
+const NO_VM_ID: &str = "vm_config.vm_id is empty: what is obtained is shared with every plugin that has \
+     none either; give it a name";
 
 /// Reads the configuration and makes the stream contexts.
 pub(super) struct Root {
@@ -21,9 +24,28 @@ impl Root {
     pub(super) fn new(id: u32) -> Self {
         Self { id, configured: None }
     }
+
+    /// Gives back the leases: the replies to its calls do not come any more.
+    fn release(&self) {
+        if let Some((_, shared)) = &self.configured {
+            shared.release();
+        }
+    }
 }
 
-impl Context for Root {}
+impl Context for Root {
+    fn on_http_call_response(&mut self, token: u32, headers: usize, body: usize, _: usize) {
+        if let Some((_, shared)) = &self.configured {
+            shared.on_reply(token, headers, body, self.id);
+        }
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
 
 impl RootContext for Root {
     fn on_configure(&mut self, _: usize) -> bool {
@@ -33,15 +55,23 @@ impl RootContext for Root {
             return true;
         }
         match filter(&bytes) {
-            Ok(filter) => {
+            Ok((filter, plan)) => {
                 host::declare_filter_state();
-                let statistics = Statistics::define(&filter);
+                if !plan.is_empty() && host::vm_id().is_none_or(|id| id.is_empty()) {
+                    log::warn!("{NO_VM_ID}");
+                }
                 log::info!(
                     "aigw-auth {}: {} policies",
                     env!("CARGO_PKG_VERSION"),
                     filter.entries().len()
                 );
-                self.configured = Some((bytes, Rc::new(Shared::new(filter, statistics))));
+                // What this VM had before may hold leases.
+                self.release();
+                // A number that no other machine has: the state is of the host's random numbers.
+                let owner = RandomState::new().hash_one(self.id);
+                let shared = Rc::new(Shared::new(filter, plan, owner));
+                shared.set_tick();
+                self.configured = Some((bytes, shared));
                 true
             }
             Err(problems) => {
@@ -55,7 +85,7 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         if let Some((_, shared)) = &self.configured {
-            shared.refuse_withheld(self.id);
+            shared.on_tick(self.id);
         }
     }
 
@@ -69,7 +99,7 @@ impl RootContext for Root {
     }
 }
 
-fn filter(bytes: &[u8]) -> Result<Filter, Vec<Problem>> {
+fn filter(bytes: &[u8]) -> Result<(Filter, Plan), Vec<Problem>> {
     let loaded = policy::parse(bytes, &environment)?;
     for warning in &loaded.warnings {
         log::warn!("{warning}");

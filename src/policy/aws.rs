@@ -42,7 +42,7 @@ pub enum AwsSource {
     /// A token of an identity provider, exchanged at STS for a role.
     Oidc {
         /// How the token is obtained.
-        exchange: OidcExchange,
+        exchange: Box<OidcExchange>,
         /// The role to assume.
         role_arn: String,
     },
@@ -67,9 +67,10 @@ pub(crate) fn read(
         };
         let place = fields.place();
         fields.finish();
-        match file? {
-            SecretSource::Known(text) => keys_of_file(&text, profile, place),
-            file => Some(AwsSource::File { file, profile: profile.to_owned() }),
+        let file = file?;
+        match file.known() {
+            Some(text) => keys_of_file(text, profile, place),
+            None => Some(AwsSource::File { file, profile: profile.to_owned() }),
         }
     });
     let oidc = fields.object("oidcExchangeToken").map(|mut fields| {
@@ -80,7 +81,7 @@ pub(crate) fn read(
             text.to_owned()
         });
         let exchange = oidc::read(fields, reader);
-        Some(AwsSource::Oidc { exchange: exchange?, role_arn: role_arn? })
+        Some(AwsSource::Oidc { exchange: Box::new(exchange?), role_arn: role_arn? })
     });
     fields.finish();
     let source = match (file, oidc) {

@@ -2,11 +2,9 @@
 
 use super::aws::AwsSource;
 use super::azure::AzureSource;
-use super::gcp::GcpSource;
 use super::load::Config;
 use super::manifest::{Credentials, Policy};
 use super::problem::{Problem, Report};
-use super::secrets::SecretSource;
 
 impl Config {
     /// One line for everything in the policies that this version cannot do yet. The filter refuses
@@ -21,7 +19,11 @@ impl Config {
                 report.error(subject, "spec.type", &message);
             };
             match &policy.credentials {
-                Credentials::Azure(_) | Credentials::Gcp(_) => cannot_obtain(),
+                Credentials::Gcp(_) => cannot_obtain(),
+                Credentials::Azure(azure) if matches!(azure.source, AzureSource::Identity(_)) => {
+                    let field = format!("policies.{}.azureIdentity", policy.id);
+                    report.setting(&field, "this version cannot use identities of Azure yet");
+                }
                 Credentials::Aws(aws) if matches!(aws.source, AwsSource::Oidc { .. }) => {
                     cannot_obtain();
                 }
@@ -32,12 +34,6 @@ impl Config {
                         "the environment of the VM has no AWS_ACCESS_KEY_ID and \
                          AWS_SECRET_ACCESS_KEY, and this version cannot use the other links of \
                          the default chain yet",
-                    ),
-                _ if policy.secrets().iter().any(|s| matches!(s, SecretSource::File(_))) => report
-                    .error(
-                        subject,
-                        "",
-                        "this version cannot read secrets from secrets.mountPath yet",
                     ),
                 _ => {}
             }
@@ -59,32 +55,5 @@ impl Policy {
         let report = Report::default();
         report.error(&self.subject, "", "its credential is not at hand");
         report.into_problems().remove(0)
-    }
-
-    /// Every secret that the policy refers to.
-    pub fn secrets(&self) -> Vec<&SecretSource> {
-        match &self.credentials {
-            Credentials::ApiKey(key)
-            | Credentials::AnthropicApiKey(key)
-            | Credentials::AzureApiKey(key) => vec![key],
-            Credentials::Aws(aws) => match &aws.source {
-                AwsSource::File { file, .. } => vec![file],
-                AwsSource::Oidc { exchange, .. } => exchange.secrets(),
-                AwsSource::Keys(_)
-                | AwsSource::Bearer(_)
-                | AwsSource::DefaultChain
-                | AwsSource::UnknownEnvironment => Vec::new(),
-            },
-            Credentials::Azure(azure) => match &azure.source {
-                AzureSource::ClientSecret(secret) => vec![secret],
-                AzureSource::Oidc(exchange) => exchange.secrets(),
-                AzureSource::Identity(_) => Vec::new(),
-            },
-            Credentials::Gcp(gcp) => match &gcp.source {
-                GcpSource::File(file) => vec![file],
-                GcpSource::Federation(federation) => federation.exchange.secrets(),
-                GcpSource::ApplicationDefault => Vec::new(),
-            },
-        }
     }
 }

@@ -15,6 +15,7 @@ use super::rules;
 use super::secrets::{Environment, Form, SecretKey, SecretSource, SecretStore};
 use super::settings::Settings;
 use super::targets;
+use super::url::Endpoint;
 
 /// The key of a Secret under which all three kinds of API keys are.
 const API_KEY: SecretKey = SecretKey { name: "apiKey", form: Form::Line };
@@ -98,7 +99,7 @@ impl Reader<'_, '_, '_> {
         let (secret_name, namespace) = secret_reference(fields.object(name)?)?;
         let namespace = namespace.unwrap_or_else(|| self.namespace.clone());
         let source = self.secrets.resolve(place, &namespace, &secret_name, key)?;
-        if matches!(source, SecretSource::File(_)) {
+        if source.file().is_some() {
             self.needs_files(place, "has a secret under secrets.mountPath");
         }
         Some(source)
@@ -106,11 +107,19 @@ impl Reader<'_, '_, '_> {
 
     /// Notes an error if there is nowhere to make callouts to. `why` says what the policy does.
     pub(crate) fn needs_egress(&self, place: Place<'_>, why: &str) {
-        let egress = &self.settings.egress;
-        if egress.cluster.is_none() && egress.clusters.is_empty() {
+        if !self.settings.egress.has_cluster() {
             place
                 .report()
                 .setting("egress.cluster", &format!("must be set: {} {why}", place.subject()));
+        }
+    }
+
+    /// Notes an error if there are clusters for callouts, but none for calls to `endpoint`.
+    pub(crate) fn needs_route(&self, place: Place<'_>, endpoint: &Endpoint) {
+        let egress = &self.settings.egress;
+        if egress.has_cluster() && egress.route(endpoint).is_none() {
+            let why = format!("must be set: {} calls {}", place.subject(), endpoint.host());
+            place.report().setting("egress.cluster", &why);
         }
     }
 

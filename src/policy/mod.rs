@@ -35,7 +35,9 @@ pub use load::{Config, Loaded, load, parse};
 pub use manifest::{Credentials, Policy};
 pub use oidc::{OidcClientId, OidcExchange};
 pub use problem::{Problem, Severity, quote};
-pub use secrets::{Environment, EnvironmentSecret, SecretSettings, SecretSource, Variable};
-pub use settings::{ClientCredentials, Egress, Position, Settings, UnmatchedBackend};
+pub use secrets::{
+    Environment, EnvironmentSecret, SecretOrigin, SecretSettings, SecretSource, Variable,
+};
+pub use settings::{ClientCredentials, Egress, Position, Route, Settings, UnmatchedBackend};
 pub use tree::Tree;
 pub use url::{Endpoint, EndpointError, Scheme};

@@ -33,16 +33,6 @@ pub struct OidcExchange {
     pub audience: Option<String>,
 }
 
-impl OidcExchange {
-    /// Every secret that the exchange needs.
-    pub(crate) fn secrets(&self) -> Vec<&SecretSource> {
-        match &self.client_id {
-            OidcClientId::Given(_) => vec![&self.client_secret],
-            OidcClientId::Secret(id) => vec![id, &self.client_secret],
-        }
-    }
-}
-
 /// Who asks for a token.
 #[derive(Debug)]
 pub enum OidcClientId {
@@ -183,10 +173,17 @@ fn provider(
         Some((text, place)) => Some(endpoint(text, place, plaintext)?),
         None => {
             // Discovery asks the issuer.
-            endpoint(issuer, issuer_place, plaintext)?;
+            let asked = endpoint(issuer, issuer_place, plaintext)?;
+            if asked.path.contains('?') {
+                issuer_place.error("must have no query: its discovery document is asked for");
+            }
+            reader.needs_route(place, &asked);
             None
         }
     };
+    if let Some(asked) = &token_endpoint {
+        reader.needs_route(place, asked);
+    }
     Some((issuer.to_owned(), token_endpoint))
 }
 

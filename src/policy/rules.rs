@@ -108,9 +108,14 @@ pub(crate) fn absolute_path(text: &str) -> bool {
 /// and a port if there is one.
 pub(crate) fn authority(text: &str) -> bool {
     match split_port(text) {
-        Some((host, port)) => self::host(host) && port.is_none_or(|p| p.parse::<u16>().is_ok()),
+        Some((host, port)) => self::host(host) && port.is_none_or(self::port),
         None => false,
     }
+}
+
+/// A number of a port, without a sign.
+fn port(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok()
 }
 
 /// A host without a port.
@@ -213,7 +218,9 @@ mod tests {
         for text in ["a.example", "127.0.0.1:8080", "[fd00:ec2::23]", "[::1]:80", "localhost"] {
             assert!(authority(text), "{text}");
         }
-        for text in ["", "a/b", "u@h", "a:b", "a:99999", "[::1", "::1", "a..b", "a b"] {
+        for text in
+            ["", "a/b", "u@h", "a:b", "a:99999", "a:+443", "a:", "[::1", "::1", "a..b", "a b"]
+        {
             assert!(!authority(text), "{text}");
         }
     }

@@ -55,15 +55,44 @@ impl SecretSettings {
     }
 }
 
-/// Where the text of one secret comes from.
+/// One value of a Secret, and where its text comes from.
 #[derive(Debug)]
-pub enum SecretSource {
-    /// It is at hand: from `resources`, or from the environment.
-    Known(Secret),
+pub struct SecretSource {
+    /// `Secret <namespace>/<name>, key <key>`.
+    pub name: String,
+    /// Where its text comes from.
+    pub origin: SecretOrigin,
+}
+
+/// See [`SecretSource`].
+#[derive(Debug)]
+pub enum SecretOrigin {
+    /// It is at hand, from `resources`.
+    Resource(Secret),
+    /// It is at hand, from this variable of the environment.
+    Environment(String, Secret),
     /// It is in a variable of an environment that is not this one.
     Variable(String),
-    /// It is in a mounted file.
+    /// It is in this mounted file.
     File(String),
+}
+
+impl SecretSource {
+    /// The text, if it is at hand.
+    pub fn known(&self) -> Option<&Secret> {
+        match &self.origin {
+            SecretOrigin::Resource(secret) | SecretOrigin::Environment(_, secret) => Some(secret),
+            SecretOrigin::Variable(_) | SecretOrigin::File(_) => None,
+        }
+    }
+
+    /// The path of the file that it is in, if it is in one.
+    pub fn file(&self) -> Option<&str> {
+        match &self.origin {
+            SecretOrigin::File(path) => Some(path),
+            _ => None,
+        }
+    }
 }
 
 /// The form that the value under a key has.
@@ -218,6 +247,12 @@ impl<'r, 's> SecretStore<'r, 's> {
         key: SecretKey,
     ) -> Option<SecretSource> {
         let value_name = value_name(namespace, name, key.name);
+        let source = |origin| {
+            Some(SecretSource {
+                name: format!("Secret {namespace}/{name}, key {}", key.name),
+                origin,
+            })
+        };
         let value = self.index.get(value_name.as_bytes()).and_then(|n| self.values.get(n));
         if let Some(value) = value {
             let checked = match &value.content {
@@ -226,7 +261,7 @@ impl<'r, 's> SecretStore<'r, 's> {
                 Content::Broken => return None,
             };
             return match checked {
-                Ok(secret) => Some(SecretSource::Known(secret)),
+                Ok(secret) => source(SecretOrigin::Resource(secret)),
                 Err(message) => {
                     value.place.error(&message);
                     None
@@ -235,10 +270,11 @@ impl<'r, 's> SecretStore<'r, 's> {
         }
         let number = self.settings.env_index.get(value_name.as_bytes());
         if let Some((index, entry)) = number.and_then(|n| Some((n, self.settings.env.get(n)?))) {
-            return self.variable(place, index, entry, key);
+            return source(self.variable(place, index, entry, key)?);
         }
         if let Some(folder) = &self.settings.mount_path {
-            return Some(SecretSource::File(format!("{folder}/{namespace}/{name}/{}", key.name)));
+            let path = format!("{folder}/{namespace}/{name}/{}", key.name);
+            return source(SecretOrigin::File(path));
         }
         let key = key.name;
         place.error(&match self.objects.get(format!("{namespace}/{name}").as_bytes()) {
@@ -257,12 +293,12 @@ impl<'r, 's> SecretStore<'r, 's> {
         index: usize,
         entry: &EnvironmentSecret,
         key: SecretKey,
-    ) -> Option<SecretSource> {
+    ) -> Option<SecretOrigin> {
         let variable = &entry.variable;
         let field = format!("secrets.env[{index}].variable");
         let text = match (self.environment)(variable) {
             Variable::Set(text) => text,
-            Variable::Unknown => return Some(SecretSource::Variable(variable.clone())),
+            Variable::Unknown => return Some(SecretOrigin::Variable(variable.clone())),
             Variable::Unset => {
                 place.report().setting(
                     &field,
@@ -275,7 +311,7 @@ impl<'r, 's> SecretStore<'r, 's> {
             }
         };
         match key.check(&text) {
-            Ok(secret) => Some(SecretSource::Known(secret)),
+            Ok(secret) => Some(SecretOrigin::Environment(variable.clone(), secret)),
             Err(error) => {
                 place.report().setting(&field, &format!("{variable} {error}"));
                 None

@@ -6,6 +6,7 @@ use super::identity::{PoliciesSettings, policies};
 use super::place::Place;
 use super::rules;
 use super::secrets::{SecretSettings, secret_settings};
+use super::url::{Endpoint, Scheme};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -49,6 +50,38 @@ pub struct Egress {
     pub plaintext_hosts: Vec<String>,
     /// How long one call may take.
     pub timeout: Duration,
+}
+
+/// How a call leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route<'a> {
+    /// The cluster that carries it.
+    pub cluster: &'a str,
+    /// What `x-egress-scheme` has to say, if the cluster looks at it.
+    pub scheme: Option<&'static str>,
+}
+
+impl Egress {
+    /// Whether there is any cluster for callouts.
+    pub(crate) fn has_cluster(&self) -> bool {
+        self.cluster.is_some() || self.plaintext_cluster.is_some() || !self.clusters.is_empty()
+    }
+
+    /// The way to an endpoint, if there is one: a cluster of the host's own, else the one for plaintext,
+    /// else the one for everything, which alone is told the scheme.
+    pub fn route(&self, endpoint: &Endpoint) -> Option<Route<'_>> {
+        let host = endpoint.host();
+        if let Some((_, cluster)) = self.clusters.iter().find(|(own, _)| own == host) {
+            return Some(Route { cluster, scheme: None });
+        }
+        let scheme = match (endpoint.scheme, &self.plaintext_cluster) {
+            (Scheme::Http, Some(cluster)) => return Some(Route { cluster, scheme: None }),
+            (Scheme::Http, None) => "http",
+            (Scheme::Https, _) => "https",
+        };
+        let cluster = self.cluster.as_deref()?;
+        Some(Route { cluster, scheme: Some(scheme) })
+    }
 }
 
 /// The settings, checked.

@@ -17,6 +17,9 @@ const METADATA_HOSTS: [&str; 6] = [
     "metadata.google.internal",
 ];
 
+/// Stands for files of this host, and for no provider.
+const FILES_HOST: &str = "files.local";
+
 /// A place to call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
@@ -44,6 +47,8 @@ pub enum EndpointError {
     NotAUrl,
     /// It is `http`, and its host may not be called so.
     Plaintext,
+    /// Its host stands for files.
+    Files,
 }
 
 impl fmt::Display for EndpointError {
@@ -54,6 +59,7 @@ impl fmt::Display for EndpointError {
                 "must be https: http is for metadata addresses and for the hosts in \
                  egress.plaintextHosts"
             }
+            Self::Files => "must not have the host files.local, which stands for mounted files",
         })
     }
 }
@@ -84,8 +90,22 @@ impl Endpoint {
         if scheme == Scheme::Http && !plaintext_allowed(&authority, plaintext_hosts) {
             return Err(EndpointError::Plaintext);
         }
+        let host = rules::split_port(&authority).map_or(authority.as_str(), |(host, _)| host);
+        if host == FILES_HOST {
+            return Err(EndpointError::Files);
+        }
         let slash = if tail.starts_with('/') { "" } else { "/" };
         Ok(Self { scheme, authority, path: format!("{slash}{tail}") })
+    }
+
+    /// The host, without a port.
+    pub fn host(&self) -> &str {
+        rules::split_port(&self.authority).map_or(&self.authority, |(host, _)| host)
+    }
+
+    /// Whether it is at the address of a metadata service.
+    pub fn is_metadata(&self) -> bool {
+        METADATA_HOSTS.contains(&self.host())
     }
 }
 
@@ -133,6 +153,15 @@ mod tests {
         ] {
             assert_eq!(Endpoint::parse(url, &[]), Err(EndpointError::NotAUrl), "{url:?}");
         }
+    }
+
+    #[test]
+    fn files_are_no_provider() {
+        for url in ["https://files.local/t", "https://FILES.local:443", "http://files.local/"] {
+            let listed = ["files.local".to_owned()];
+            assert_eq!(Endpoint::parse(url, &listed), Err(EndpointError::Files), "{url}");
+        }
+        assert!(Endpoint::parse("https://files.local.example", &[]).is_ok());
     }
 
     #[test]

@@ -29,7 +29,9 @@ KEYED = {
 }
 """Examples with a key: the variable, a path, the header and what it must hold."""
 
-EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.yaml"))
+OBTAINED = {"azure-entra", "mounted-secrets"}
+"""Those whose credential is obtained: see test_examples.py."""
+EXAMPLES = sorted({path.stem for path in (ROOT / "examples").glob("*.yaml")} - OBTAINED)
 KEYS = Keys("AKIDOFTHEEXAMPLE", "real-key-of/aws", "real-key-token")
 
 
@@ -57,6 +59,8 @@ def wasm_configs(config: dict[str, Any]) -> list[dict[str, Any]]:
             "typed_config"
         ]["config"]
         for cluster in config["static_resources"]["clusters"]
+        if "http_filters"
+        in cluster.get("typed_extension_protocol_options", {}).get(PROTOCOL_OPTIONS, {})
     ]
 
 
@@ -90,6 +94,12 @@ def test_each_provider_of_the_demonstration_shows_its_key_and_no_other(
     assert re.fullmatch(AUTHORIZATION, seen.pop("authorization"))
     assert re.fullmatch(r"\d{8}T\d{6}Z", seen.pop("x-amz-date"))
     assert set(seen.values()) == {None}
+    obtained = client.post(envoy.url("/entra/openai/x?key=w", "gateway"), headers=wrong).json()
+    assert (obtained.pop("host"), obtained.pop("path")) == ("demo.openai.azure.com", "/openai/x")
+    token = obtained.pop("authorization")
+    assert re.fullmatch(r"Bearer demo-token-of-entra-\d\d:\d\d:\d\d", token)
+    assert set(obtained.values()) == {None}
+    assert envoy.metric("policy.default/entra.fetched") == 1
     refused = client.get(envoy.url("/unknown/x", "gateway"))
     assert (refused.status_code, refused.json()["error"]["type"]) == (500, "UnknownBackend")
     # Envoy 1.38 puts the cluster before the name and into a label.
@@ -104,7 +114,7 @@ def test_the_lines_that_scripts_run_prints_are_routes_of_the_demonstration() -> 
     manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]
     routes = manager["typed_config"]["route_config"]["virtual_hosts"][0]["routes"]
     prefixes = {route["match"]["prefix"] for route in routes}
-    assert len(paths) == 4
+    assert len(paths) == 5
     assert set(paths) < prefixes
 
 

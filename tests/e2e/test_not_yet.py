@@ -40,20 +40,6 @@ LATER = {
         region="us-east-1",
         oidcExchangeToken={"awsRoleArn": "arn:aws:iam::123456789012:role/r", **EXCHANGE},
     ),
-    "Azure by secret": kind(
-        "AzureCredentials",
-        "azureCredentials",
-        clientID="c",
-        tenantID="t",
-        clientSecretRef={"name": "s"},
-    ),
-    "Azure by OIDC": kind(
-        "AzureCredentials",
-        "azureCredentials",
-        clientID="c",
-        tenantID="t",
-        oidcExchangeToken=EXCHANGE,
-    ),
     "GCP by its surroundings": kind(
         "GCPCredentials", "gcpCredentials", projectName="p", region="us-east1"
     ),

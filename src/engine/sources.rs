@@ -1,0 +1,138 @@
+//! From policies to what has to be obtained for them: each credential once, whoever needs it.
+
+use super::item::{Item, Wear};
+use crate::cache::Kind;
+use crate::policy::{
+    AwsSource, AzureCredentials, AzureSource, Config, Credentials, OidcClientId, OidcExchange,
+    Policy, SecretOrigin, SecretSource, Settings,
+};
+use crate::source::{
+    Entra, FileForm, Fingerprint, Input, InputValue, MountedFile, Oidc, Proof, Source,
+};
+
+/// The first text of every fingerprint: what is obtained by another version is another credential.
+const FORMAT: &str = "aigw-auth 1";
+
+/// Collects what has to be obtained.
+pub(super) struct Sources<'s> {
+    settings: &'s Settings,
+    items: Vec<Item>,
+}
+
+impl<'s> Sources<'s> {
+    pub(super) fn new(config: &'s Config) -> Self {
+        Self { settings: &config.settings, items: Vec::new() }
+    }
+
+    /// Everything, once all policies have been added.
+    pub(super) fn into_items(self) -> Vec<Item> {
+        self.items
+    }
+
+    /// The item that the requests of a policy carry, and how. `None` if it cannot be obtained.
+    pub(super) fn add(&mut self, policy: &Policy, number: usize) -> Option<(usize, Wear)> {
+        let (item, wear) = match &policy.credentials {
+            Credentials::ApiKey(key) => (self.file(key, FileForm::Line)?, Wear::Bearer),
+            Credentials::AnthropicApiKey(key) => (self.file(key, FileForm::Line)?, Wear::XApiKey),
+            Credentials::AzureApiKey(key) => (self.file(key, FileForm::Line)?, Wear::ApiKey),
+            Credentials::Aws(aws) => match &aws.source {
+                AwsSource::File { file, profile } => {
+                    let form = FileForm::AwsKeys { profile: profile.clone() };
+                    (self.file(file, form)?, Wear::Signature(aws.region.clone()))
+                }
+                _ => return None,
+            },
+            Credentials::Azure(azure) => (self.entra(azure)?, Wear::Bearer),
+            Credentials::Gcp(_) => return None,
+        };
+        let needs = self.items.get(item).map_or_else(Vec::new, |item| item.source.needs());
+        for index in needs.into_iter().chain([item]) {
+            let Some(item) = self.items.get_mut(index) else { continue };
+            if !item.policies.contains(&number) {
+                item.policies.push(number);
+                item.names.push_str(if item.names.is_empty() { "" } else { ", " });
+                item.names.push_str(&policy.id);
+            }
+        }
+        Some((item, wear))
+    }
+
+    fn entra(&mut self, azure: &AzureCredentials) -> Option<usize> {
+        let proof = match &azure.source {
+            AzureSource::ClientSecret(secret) => Proof::Secret(self.input(secret)?),
+            AzureSource::Oidc(exchange) => Proof::Assertion(self.oidc(exchange)?),
+            AzureSource::Identity(_) => return None,
+        };
+        Some(self.item(
+            Kind::Token,
+            Box::new(Entra {
+                token_endpoint: azure.token_endpoint.clone(),
+                client_id: azure.client_id.clone(),
+                scope: azure.scope.to_owned(),
+                proof,
+            }),
+        ))
+    }
+
+    fn oidc(&mut self, exchange: &OidcExchange) -> Option<Oidc> {
+        let client_id = match &exchange.client_id {
+            // It stands in the manifest, and goes where a secret one would.
+            OidcClientId::Given(id) => Input {
+                id: "clientID".to_owned(),
+                value: InputValue::Given(crate::credential::Secret::line(id).ok()?),
+            },
+            OidcClientId::Secret(id) => self.input(id)?,
+        };
+        Some(Oidc {
+            issuer: exchange.issuer.clone(),
+            token_endpoint: exchange.token_endpoint.clone(),
+            client_id,
+            client_secret: self.input(&exchange.client_secret)?,
+            scopes: exchange.scopes.clone(),
+            resources: exchange.resources.clone(),
+            audience: exchange.audience.clone(),
+            plaintext_hosts: self.settings.egress.plaintext_hosts.clone(),
+        })
+    }
+
+    /// A text that a source needs.
+    fn input(&mut self, secret: &SecretSource) -> Option<Input> {
+        let (origin, value) = match &secret.origin {
+            SecretOrigin::Resource(text) => ("", InputValue::Given(text.clone())),
+            SecretOrigin::Environment(variable, text) => {
+                (variable.as_str(), InputValue::Given(text.clone()))
+            }
+            SecretOrigin::File(path) => {
+                (path.as_str(), InputValue::Obtained(self.file(secret, FileForm::Line)?))
+            }
+            SecretOrigin::Variable(_) => return None,
+        };
+        Some(Input { id: format!("{} {origin}", secret.name), value })
+    }
+
+    fn file(&mut self, secret: &SecretSource, form: FileForm) -> Option<usize> {
+        let (path, subject) = (secret.file()?.to_owned(), secret.name.clone());
+        Some(self.item(Kind::File, Box::new(MountedFile { path, subject, form })))
+    }
+
+    /// The number of an item; one that is there already is not added.
+    fn item(&mut self, kind: Kind, source: Box<dyn Source>) -> usize {
+        let mut print = Fingerprint::default();
+        let egress = &self.settings.egress;
+        print.text(FORMAT);
+        print.list(
+            [&egress.cluster, &egress.plaintext_cluster, &self.settings.files_cluster]
+                .map(|cluster| cluster.as_deref().unwrap_or_default())
+                .into_iter(),
+        );
+        print.list(egress.clusters.iter().map(|(host, _)| host.as_str()));
+        print.list(egress.clusters.iter().map(|(_, cluster)| cluster.as_str()));
+        source.fingerprint(&mut print);
+        let key = format!("aigw-auth/{}", print.finish());
+        if let Some(index) = self.items.iter().position(|item| item.key == key) {
+            return index;
+        }
+        self.items.push(Item { key, kind, source, policies: Vec::new(), names: String::new() });
+        self.items.len() - 1
+    }
+}
