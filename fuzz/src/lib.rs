@@ -8,6 +8,7 @@ pub mod headers;
 pub mod manifests;
 pub mod profiles;
 pub mod query;
+pub mod replies;
 pub mod signature;
 pub mod structpb;
 
@@ -22,12 +23,13 @@ mod source;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("configuration", configuration::run),
     ("headers", headers::run),
     ("manifests", manifests::run),
     ("profiles", profiles::run),
     ("query", query::run),
+    ("replies", replies::run),
     ("signature", signature::run),
     ("structpb", structpb::run),
 ];

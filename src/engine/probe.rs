@@ -28,6 +28,9 @@ impl Probe {
     /// How long what is due is left to others.
     pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
+    /// How long after a failure to ask again: the listener may come after the filter.
+    const AGAIN: Duration = Duration::from_secs(1);
+
     /// A probe that is needed or not.
     pub(super) fn new(needed: bool) -> Self {
         Self(if needed { State::Unknown } else { State::Answered })
@@ -41,7 +44,7 @@ impl Probe {
     pub(super) fn begin(&mut self, now: Now) -> bool {
         let ask = match self.0 {
             State::Unknown => true,
-            State::Failed(at) => now.steady.saturating_sub(at) >= Self::PATIENCE,
+            State::Failed(at) => now.steady.saturating_sub(at) >= Self::AGAIN,
             State::Answered | State::Asked(_) => false,
         };
         if ask {

@@ -392,6 +392,6 @@ impl Slot {
 }
 
 /// A delay in whole seconds, at least one.
-fn seconds(delay: Duration) -> u64 {
+pub(super) fn seconds(delay: Duration) -> u64 {
     delay.as_secs().saturating_add(u64::from(delay.subsec_nanos() > 0)).max(1)
 }

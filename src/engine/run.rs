@@ -1,6 +1,6 @@
 //! The exchange that a VM makes while it has the lease of a credential.
 
-use super::refresh::{Effect, Refresh, Slot, Statistic};
+use super::refresh::{Effect, Refresh, Slot, Statistic, seconds};
 use crate::cache::{Entry, Held, Kind, Lease, Now, Said, SharedStore, Trouble};
 use crate::source::{Failure, Next, Obtained, Reason, Reply, Step};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -192,7 +192,7 @@ fn outcome(
             });
             if !repeated {
                 entry.said = Some(said);
-                let delay = entry.due(kind, now).saturating_sub(now.steady).as_secs();
+                let delay = seconds(entry.due(kind, now).saturating_sub(now.steady));
                 effects.push(Effect::Warn(format!("{text}; next try in {delay} s")));
             }
         }

@@ -25,6 +25,10 @@ pub(super) struct Flow {
     pub(super) hash: Option<Hash>,
     /// How many bytes of body the host holds for it.
     pub(super) held: usize,
+    /// Whether a piece of its body has come while it waits, and not its end.
+    pub(super) open: bool,
+    /// Its credential has come, and the next piece of its body takes it on.
+    pub(super) resumable: bool,
     /// What it waits for a credential to write: the names of the headers.
     pub(super) waits_for: Option<&'static str>,
     /// It was answered.

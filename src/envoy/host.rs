@@ -137,6 +137,15 @@ pub(super) fn vm_id() -> Option<Vec<u8>> {
     hostcalls::get_property(vec!["plugin_vm_id"]).ok().flatten()
 }
 
+/// Whether what arrives of a body after a request was resumed is lost if some of it arrived while the request was
+/// paused: Envoy 1.38 goes on collecting it, for nobody.
+pub(super) fn loses_bodies() -> bool {
+    let minor = vec!["xds", "node", "user_agent_build_version", "version", "minor_number"];
+    let minor = hostcalls::get_property(minor).ok().flatten();
+    let minor = minor.and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
+    minor.is_some_and(|minor| minor < 39)
+}
+
 /// Lets a request go on that was paused.
 pub(super) fn resume() {
     let _ = hostcalls::resume_http_request();

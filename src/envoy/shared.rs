@@ -281,7 +281,10 @@ impl Shared {
         self.forget(waiter.stream);
         let Some(flow) = flow else { return };
         let Some(effective) = host::on_stream(waiter.stream, root) else { return };
-        if ready {
+        let lost = flow.borrow().open && host::loses_bodies();
+        if ready && lost && flow.borrow().held > 0 {
+            flow.borrow_mut().resumable = true;
+        } else if ready && !lost {
             if Flow::proceed(&flow, self) == Outcome::Continue {
                 host::resume();
             }

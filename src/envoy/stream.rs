@@ -62,8 +62,13 @@ impl HttpContext for Stream {
         if flow.refused {
             return Action::Pause;
         }
+        if flow.resumable {
+            flow.resumable = false;
+            drop(flow);
+            return self.proceed();
+        }
         if flow.waits_for.is_some() {
-            flow.held = size;
+            (flow.held, flow.open) = (size, !end_of_stream);
             if !shared.grow(self.id, size) {
                 shared.forget(self.id);
                 flow.refuse_unavailable(shared, None);
@@ -89,6 +94,11 @@ impl HttpContext for Stream {
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
         if self.flow.borrow().body.is_some() {
             let _ = self.finish_body();
+        } else if std::mem::take(&mut self.flow.borrow_mut().resumable) {
+            let _ = self.proceed();
+        } else {
+            // The body has come to its end.
+            self.flow.borrow_mut().open = false;
         }
         let Some(shared) = &self.shared else { return Action::Pause };
         let flow = self.flow.borrow();

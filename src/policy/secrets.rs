@@ -273,6 +273,11 @@ impl<'r, 's> SecretStore<'r, 's> {
             return source(self.variable(place, index, entry, key)?);
         }
         if let Some(folder) = &self.settings.mount_path {
+            // Envoy's file server ends a path there, however it is written.
+            if name.contains('?') {
+                place.field("name").error("must not contain '?', since it becomes a path");
+                return None;
+            }
             let path = format!("{folder}/{namespace}/{name}/{}", key.name);
             return source(SecretOrigin::File(path));
         }

@@ -222,6 +222,7 @@ mod tests {
         for (text, expected) in [
             (format!("{zeros}7"), Some(7_000)),
             (format!("7{zeros}"), Some(u64::MAX)),
+            (format!("7{zeros}e-1048576"), Some(7_000)),
             (format!("0.{zeros}7"), Some(0)),
             (format!("0.{zeros}7e1048577"), Some(7_000)),
             (format!("0e{zeros}9"), Some(0)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import subprocess
 import tempfile
 import time
@@ -34,6 +35,15 @@ def envoy_path() -> str:
         text=True,
     )
     return found.stdout.strip()
+
+
+@functools.cache
+def envoy_minor() -> int:
+    """The minor version of the binary: 40 for 1.40.0."""
+    text = subprocess.run([envoy_path(), "--version"], check=True, capture_output=True, text=True)
+    found = re.search(r"/1\.(\d+)\.\d+", text.stdout)
+    assert found, text.stdout
+    return int(found[1])
 
 
 def poll(
