@@ -75,3 +75,10 @@ def _figure(
         first, _, third = statistics.quantiles(singles, n=4, method="inclusive")
         iqr = third - first
     return Figure(of(rounds), found[tail], found[-1 - tail], iqr)
+
+
+def interval(value: Figure | None, digits: int) -> str:
+    """A median and the interval of 95 %."""
+    if not value:
+        return ""
+    return f"{value.median:.{digits}f} [{value.low:.{digits}f}, {value.high:.{digits}f}]"

@@ -12,6 +12,7 @@ from typing import Any
 
 import keys.section
 import signing.section
+import tokens.section
 from bootstrap import ROOT, wasm_path
 from launch import envoy_path
 from machine import description
@@ -21,6 +22,7 @@ from section import Outcome, Settings
 SECTIONS: Mapping[str, Callable[[Settings], Outcome]] = {
     "keys": keys.section.measure,
     "signing": signing.section.measure,
+    "tokens": tokens.section.measure,
 }
 
 

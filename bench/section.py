@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -52,6 +54,17 @@ def repeat(rounds: int, one_round: Callable[[], None]) -> None:
         if number == 1 or number % 10 == 0 or number == rounds:
             left = (time.monotonic() - started) / number * (rounds - number)
             say(f"round {number} of {rounds}, {left:.0f} s left")
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Python's collector of garbage waits."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def named_by_dns(config: Config) -> Config:

@@ -33,6 +33,11 @@ end
 SECRET = "bench-key"
 """The name of Envoy's own secret, which the native filter reads."""
 
+LOGIN = "login.bench"
+"""The host, and the cluster, where tokens are obtained."""
+
+TENANT = "tenant"
+
 MANY = 200
 """How many policies and clusters the case with many has."""
 
@@ -52,6 +57,7 @@ FILTERS = (
     Filter("minimal", "minimal wasm filter"),
     Filter("lua", "Lua"),
     Filter("aigw", "aigw-auth, 1 policy"),
+    Filter("aigw-token", "aigw-auth, an Entra token"),
     Filter("aigw-many", f"aigw-auth, {MANY} policies", many=True),
 )
 
@@ -100,9 +106,13 @@ class Case:
             return lua()
         if name == "minimal":
             return wasm_filter(None, name=self.name, vm_id=self.name, module=minimal)
+        plugin, environment = policies(self.clusters, many=self.many), {}
+        if name == "aigw-token":
+            (backend,) = self.clusters
+            plugin, environment = tokens(backend), {"AZURE_AUTHORITY_HOST": f"http://{LOGIN}"}
         # JSON in a StringValue: the configuration of Envoy stays readable with 200 of them.
-        text = json.dumps(policies(self.clusters, many=self.many), separators=(",", ":"))
-        return wasm_filter(text, name=self.name, vm_id=self.name)
+        text = json.dumps(plugin, separators=(",", ":"))
+        return wasm_filter(text, name=self.name, vm_id=self.name, vm_env=environment)
 
 
 def all_cases(copies: int) -> list[Case]:
@@ -153,6 +163,15 @@ def policies(backends: Sequence[str], *, many: bool) -> Config:
     """A policy with a key of its own for each backend."""
     resources = [manifests.keyed(name, key=key_of(name) if many else KEY) for name in backends]
     return manifests.config(*resources)
+
+
+def tokens(backend: str) -> Config:
+    """A policy whose token is obtained: the key of the others, so that the header is the same."""
+    fields = {"clientID": "client", "tenantID": TENANT, "clientSecretRef": {"name": "secret"}}
+    policy = manifests.policy(backend, "AzureCredentials", azureCredentials=fields)
+    secret = manifests.secret("secret", "client-secret", "the-secret-of-the-benchmark")
+    out = {"clusters": {LOGIN: LOGIN}, "plaintextHosts": [LOGIN]}
+    return manifests.config(policy, secret, egress=out)
 
 
 def key_of(backend: str) -> str:

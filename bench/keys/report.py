@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from figures import Figure, figure, per_copy, ratio
+from aims import Aim, as_json
+from figures import Figure, figure, interval, per_copy, ratio
 from keys.cases import Case
 from keys.load import PERCENTILES
 from keys.rounds import Samples
@@ -15,10 +16,19 @@ from machine import Sharing
 COMPARED = (
     ("aigw", "minimal", "aigw-auth / minimal filter"),
     ("aigw-chain", "minimal-chain", "aigw-auth / minimal filter, chains"),
+    ("aigw-token", "aigw", "token / API key"),
+    ("aigw-token-chain", "aigw-chain", "token / API key, chains"),
     ("aigw-many", "aigw", "200 policies / 1 policy"),
     ("aigw-many-chain", "aigw-chain", "200 policies / 1 policy, chains"),
 )
 """Two cases each, and what their quotient is called."""
+
+AIMS = {
+    "token / API key": "a token costs at most {} times what an API key costs",
+    "token / API key, chains": "in a chain a token costs at most {} times what an API key costs",
+}
+AT_MOST = 1.1
+"""What is aimed at in those quotients."""
 
 RESOLVED = 1.0
 """What the error of a run may be, in microseconds."""
@@ -65,6 +75,11 @@ class Report:
             for one, other, title in COMPARED
             if one in self._cases and other in self._cases
         }
+        self._aims = [
+            Aim(text.format(AT_MOST), interval(found, 2), found.median <= AT_MOST)
+            for title, text in AIMS.items()
+            if (found := self.ratios.get(title))
+        ]
 
     def _pair(self, name: str) -> tuple[list[float], list[float]]:
         return self._samples[self._cases[name].base].cpu, self._samples[name].cpu
@@ -105,7 +120,10 @@ class Report:
             yield f"{row.case.title:35}| {cpu} | {added} | {latency}".rstrip()
         yield ""
         for title, value in self.ratios.items():
-            yield f"{title:35}| {value.median:.2f} [{value.low:.2f}, {value.high:.2f}]"
+            yield f"{title:35}| {interval(value, 2)}"
+        yield ""
+        for aim in self._aims:
+            yield aim.line()
         yield from self._trust()
 
     def _trust(self) -> Iterator[str]:
@@ -128,6 +146,7 @@ class Report:
             "parameters": dict(self._parameters),
             "cases": {row.case.name: row.as_json() for row in self.rows},
             "ratios": {title: value.as_json() for title, value in self.ratios.items()},
+            "aims": as_json(self._aims),
             "core_used_by_others": round(self._sharing.part, 4),
             "rounds": {name: one.as_json() for name, one in self._samples.items()},
         }

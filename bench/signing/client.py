@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from signing.cases import HEADERS, PATH, Body
 from signing.provider import ECHO
+from sockets import answer, connected
 
 GAP = 0.002
 """Seconds between two pieces of a body that arrives over time."""
-
-TIMEOUT = 20.0
-READ = 1 << 16
 
 
 class Client:
     """Connections to one listener."""
 
     def __init__(self, port: int, connections: int = 1) -> None:
-        self._sockets = [socket.create_connection(("127.0.0.1", port)) for _ in range(connections)]
-        for one in self._sockets:
-            one.settimeout(TIMEOUT)
-            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sockets = [connected(port) for _ in range(connections)]
         self._first = self._sockets[0]
 
     def close(self) -> None:
@@ -65,25 +59,6 @@ class Client:
             time.sleep(GAP)
         self._first.sendall(last)
         return json.loads(answer(self._first))
-
-
-def answer(connection: socket.socket) -> bytes:
-    """The body of the answer; anything but a good one ends the benchmark."""
-    data = connection.recv(READ)
-    while data and (missing := lacking(data)):
-        data += connection.recv(missing)
-    if not data.startswith(b"HTTP/1.1 200 "):
-        raise SystemExit(f"error: answered with {data[:1000]!r}")
-    return data.partition(b"\r\n\r\n")[2]
-
-
-def lacking(answer: bytes) -> int:
-    """How many bytes of an answer are missing, or any number as long as the head is."""
-    head, found, body = answer.partition(b"\r\n\r\n")
-    if not found:
-        return READ
-    _, _, rest = head.partition(b"content-length: ")
-    return int(rest.partition(b"\r\n")[0]) - len(body)
 
 
 def cut(body: Body, *, echo: bool = False) -> list[bytes]:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from figures import Figure, figure, per_copy, ratio
+from aims import Aim, as_json
+from figures import Figure, figure, interval, per_copy, ratio
 from machine import Sharing
 from signing import alone
 from signing.cases import AGAIN, BODIES, HELD, NATIVE, NONE, OURS, SIGNERS, Body, Signer
@@ -44,19 +45,6 @@ class Row:
             "cpu_adds_us": self.cpu_adds,
         }
         return {name: value.as_json() for name, value in named.items() if value}
-
-
-@dataclass(frozen=True)
-class Aim:
-    """Something that the filter is meant to reach."""
-
-    text: str
-    found: str
-    met: bool
-
-    def line(self) -> str:
-        """For people."""
-        return f"{'met   ' if self.met else 'MISSED'} {self.text}: {self.found}"
 
 
 class Report:
@@ -196,14 +184,7 @@ class Report:
                 for work in alone.ALL
             },
             "bodies": bodies,
-            "aims": {aim.text: {"found": aim.found, "met": aim.met} for aim in self._aims},
+            "aims": as_json(self._aims),
             "core_used_by_others": round(self._sharing.part, 4),
             "rounds": rounds,
         }
-
-
-def interval(value: Figure | None, digits: int) -> str:
-    """A median and the interval of 95 %."""
-    if not value:
-        return ""
-    return f"{value.median:.{digits}f} [{value.low:.{digits}f}, {value.high:.{digits}f}]"

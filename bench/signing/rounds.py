@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import gc
 import random
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import httpx
 
 from machine import Sharing, Worker
+from section import no_collection
 from signing import alone
 from signing.cases import BODIES, SIGNERS, Body, Signer
 from signing.client import Client, cut
@@ -143,14 +143,3 @@ class Rounds:
 
     def _shuffled(self, of: Sequence[T]) -> list[T]:
         return self._order.sample(list(of), len(of))
-
-
-@contextmanager
-def no_collection() -> Iterator[None]:
-    """Python's collector of garbage waits."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
