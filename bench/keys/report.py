@@ -113,8 +113,8 @@ class Report:
             cpu = f"{row.cpu.median:9.2f} {row.cpu.iqr:8.2f}   "
             added = " " * 29
             if row.added:
-                interval = f"[{row.added.low:.2f}, {row.added.high:.2f}]"
-                added = f"{row.added.median:7.2f} {interval:>15} {row.added.iqr:5.2f}"
+                between = f"[{row.added.low:.2f}, {row.added.high:.2f}]"
+                added = f"{row.added.median:7.2f} {between:>15} {row.added.iqr:5.2f}"
             shown = [f"{one.median:.0f} ({one.iqr:.0f})" for one in row.latency.values()]
             latency = " ".join(f"{text:>11}" for text in shown)
             yield f"{row.case.title:35}| {cpu} | {added} | {latency}".rstrip()
