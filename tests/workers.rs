@@ -75,5 +75,5 @@ fn the_rules_hold_in_any_schedule() {
     }
     println!("{obtained} credentials obtained, {failed} failures");
     // They are about something.
-    assert!(u64::from(obtained) > 5 * SCHEDULES && u64::from(failed) > SCHEDULES);
+    assert!(u64::from(obtained) > 3 * SCHEDULES && u64::from(failed) > SCHEDULES);
 }

@@ -80,7 +80,7 @@ impl Chaos {
     /// Everything that can go wrong does, for a while.
     pub(crate) fn rage(&self) {
         let random = &self.world.random;
-        let end = self.world.now().steady + random.milliseconds(2_000, 20_000);
+        let end = self.world.now().steady + random.milliseconds(2_000, 14_000);
         while self.world.now().steady < end {
             let next = self.world.now().steady + random.milliseconds(20, 1000);
             self.until(next, || false);
@@ -204,11 +204,9 @@ impl Chaos {
     fn plan(&self) {
         let world = &self.world;
         let now = world.now().steady;
-        for flight in world.flights() {
-            if flight.id >= self.decided.get()
-                && let Some((delay, outcome)) = self.outcome(flight.name)
-            {
-                self.agenda.borrow_mut().push((now + delay, Event::Replied(flight.id, outcome)));
+        for (id, name) in world.flights_from(self.decided.get()) {
+            if let Some((delay, outcome)) = self.outcome(name) {
+                self.agenda.borrow_mut().push((now + delay, Event::Replied(id, outcome)));
             }
         }
         self.decided.set(world.called.get());
@@ -237,7 +235,8 @@ impl Chaos {
             return Some((random.milliseconds(1, 200), Outcome::Good(life)));
         }
         let good = Outcome::Good(random.pick(&[2, 5, 10, 30, 100]));
-        let mood = self.moods.borrow().get(&name).copied().unwrap_or(Mood::Well);
+        let mut moods = self.moods.borrow_mut();
+        let mood = *moods.entry(name).or_insert_with(|| random.pick(&[Mood::Well, Mood::Flaky]));
         let quick = random.milliseconds(1, 300);
         Some(match mood {
             Mood::Well => (quick, good),

@@ -39,8 +39,9 @@ struct Replied {
 /// What is known of one thing that is obtained.
 #[derive(Default)]
 struct Past {
-    /// When something was written last, and when something was obtained last: the number of the run.
+    /// The number of the run in which something was written last.
     written: u64,
+    /// When something was obtained last: the number of that moment.
     obtained: u64,
     /// Not to be asked for again before.
     fresh_until: Duration,
@@ -205,14 +206,21 @@ impl Rules {
             (Some(_), None) => {
                 assert!(had, "vm {} gives the lease of another back", running.vm.id);
                 if before.held != after.held || before.trouble != after.trouble {
-                    self.published(running, name, before, after);
+                    self.published(world, running, name, before, after);
                 }
             }
             _ => self.amended(running, name, before, after),
         }
     }
 
-    fn published(&mut self, running: &Running, name: Name, before: &Entry, after: &Entry) {
+    fn published(
+        &mut self,
+        world: &World,
+        running: &Running,
+        name: Name,
+        before: &Entry,
+        after: &Entry,
+    ) {
         let now = running.now;
         let (_, reply) = self.replies.get(&(running.vm.id, name)).cloned().unwrap();
         let (serial, steady) = (running.serial, now.steady);
@@ -228,7 +236,7 @@ impl Rules {
                 }
                 self.obtained += 1;
                 let past = self.past(name);
-                past.obtained = serial;
+                past.obtained = world.moment();
                 (past.paused_until, past.gone_since) = Default::default();
                 if name.is_file() {
                     past.fresh_until = steady + REREAD;

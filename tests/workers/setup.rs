@@ -164,11 +164,21 @@ pub(crate) fn identify(call: &Call) -> (Name, Stage) {
     }
 }
 
-/// What is obtained under a key of the shared data. The keys are the filter's own: a machine that is
-/// alone takes a lease and then makes the call, one after the other.
+/// What is obtained under a key of the shared data.
 pub(crate) fn name_of(key: &str) -> Name {
+    keys()[key]
+}
+
+/// The key in the shared data of what is obtained.
+pub(crate) fn key_of(name: Name) -> &'static str {
+    keys().iter().find(|(_, other)| **other == name).unwrap().0
+}
+
+/// The keys are the filter's own: a machine that is alone takes a lease and then makes the call, one after
+/// the other.
+fn keys() -> &'static BTreeMap<String, Name> {
     static NAMES: OnceLock<BTreeMap<String, Name>> = OnceLock::new();
-    NAMES.get_or_init(names)[key]
+    NAMES.get_or_init(names)
 }
 
 fn names() -> BTreeMap<String, Name> {

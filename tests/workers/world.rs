@@ -3,7 +3,7 @@
 use super::provider::{Outcome, given, no_answer};
 use super::random::Random;
 use super::rules::Rules;
-use super::setup::{Name, Policy, Stage, TIMEOUT, configuration, identify, name_of};
+use super::setup::{Name, Policy, Stage, TIMEOUT, configuration, identify, key_of, name_of};
 use super::store::Data;
 use super::vm::{Kind, Vm};
 use aigw_auth::cache::{Entry, Now, SharedStore};
@@ -119,10 +119,15 @@ impl World {
         self.flights.borrow().clone()
     }
 
+    /// The numbers of the calls from that one on, and what they are for.
+    pub(crate) fn flights_from(&self, id: u64) -> Vec<(u64, Name)> {
+        let flights = self.flights.borrow();
+        flights.iter().filter(|flight| flight.id >= id).map(|f| (f.id, f.name)).collect()
+    }
+
     /// The entry of a name, as it is in the store.
     pub(crate) fn entry(&self, name: Name) -> Entry {
-        let key = self.data.keys().into_iter().find(|key| name_of(key) == name);
-        let value = key.and_then(|key| self.data.get(&key));
+        let value = self.data.get(key_of(name));
         value.and_then(|(bytes, _)| Entry::decode(&bytes)).unwrap_or_default()
     }
 
@@ -225,6 +230,12 @@ impl World {
         flights.iter_mut().filter(|f| f.name == name).for_each(|f| f.disowned = true);
     }
 
+    /// A number that only grows: what has a lower one was before.
+    pub(crate) fn moment(&self) -> u64 {
+        self.serial.set(self.serial.get() + 1);
+        self.serial.get()
+    }
+
     fn run(
         &self,
         vm: &Rc<Vm>,
@@ -235,9 +246,8 @@ impl World {
             return false;
         }
         self.tell(|| format!("vm {}: {what}", vm.id));
-        self.serial.set(self.serial.get() + 1);
         let now = self.now();
-        let running = Running { vm: Rc::clone(vm), now, serial: self.serial.get() };
+        let running = Running { vm: Rc::clone(vm), now, serial: self.moment() };
         self.running.borrow_mut().push(running.clone());
         if what == "tick" {
             vm.ticks(now.steady, running.serial);
