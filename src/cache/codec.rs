@@ -1,5 +1,6 @@
 //! The bytes of an entry: a version, then its parts in order, texts with their length before them.
 
+use super::schedule::Now;
 use std::time::Duration;
 
 /// Writes an entry.
@@ -27,6 +28,10 @@ impl Writer {
     /// A time, in milliseconds.
     pub(super) fn time(&mut self, time: Duration) -> &mut Self {
         self.number(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn now(&mut self, now: Now) -> &mut Self {
+        self.time(now.steady).time(now.wall)
     }
 
     pub(super) fn text(&mut self, text: &str) -> &mut Self {
@@ -71,6 +76,10 @@ impl<'b> Reader<'b> {
 
     pub(super) fn time(&mut self) -> Option<Duration> {
         self.number().map(Duration::from_millis)
+    }
+
+    pub(super) fn now(&mut self) -> Option<Now> {
+        Some(Now { steady: self.time()?, wall: self.time()? })
     }
 
     pub(super) fn text(&mut self) -> Option<&'b str> {

@@ -31,7 +31,7 @@ pub struct Held {
     /// What goes on requests.
     pub material: Material,
     /// From when on it is to be renewed.
-    pub stale_at: Duration,
+    pub stale_at: Now,
     /// From when on it is not used; `None` if it does not end.
     pub unusable_at: Option<Now>,
 }
@@ -101,10 +101,8 @@ impl Entry {
                     writer.text(token.unwrap_or_default())
                 }
             };
-            writer.time(held.stale_at);
-            writer.option(held.unusable_at.as_ref(), |writer, end| {
-                writer.time(end.steady).time(end.wall);
-            });
+            writer.now(held.stale_at);
+            writer.option(held.unusable_at.as_ref(), |writer, end| _ = writer.now(*end));
         });
         writer.option(self.lease.as_ref(), |writer, lease| {
             writer.number(lease.owner).time(lease.until);
@@ -135,9 +133,7 @@ impl Entry {
                 }
                 _ => return None,
             };
-            let stale_at = reader.time()?;
-            let unusable_at = reader
-                .option(|reader| Some(Now { steady: reader.time()?, wall: reader.time()? }))?;
+            let (stale_at, unusable_at) = (reader.now()?, reader.option(Reader::now)?);
             Some(Held { material, stale_at, unusable_at })
         })?;
         let lease = reader
@@ -171,7 +167,8 @@ mod tests {
     fn entries() -> Vec<Entry> {
         let line = Material::Line(Secret::line("marker-token").unwrap());
         let keys = |token| Material::Keys(AwsKeys::new("AKID", "marker-secret", token).unwrap());
-        let held = |material, unusable_at| Some(Held { material, stale_at: at(80), unusable_at });
+        let stale_at = Now { steady: at(80), wall: at(1_600_000_000) };
+        let held = |material, unusable_at| Some(Held { material, stale_at, unusable_at });
         let end = Some(Now { steady: at(100), wall: at(1_700_000_000) });
         let trouble = Trouble {
             count: u32::MAX,

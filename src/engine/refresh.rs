@@ -60,6 +60,8 @@ pub(super) struct Slot {
     shown: Option<Material>,
     /// The exchange that this VM is making.
     pub(super) run: Option<Run>,
+    /// The inputs with which it began, by the number of their item.
+    pub(super) begun_with: Vec<(usize, Secret)>,
     /// Since when it has been due and was left to VMs that can make calls.
     left_since: Option<Duration>,
 }
@@ -118,6 +120,7 @@ impl Refresh {
             swap: ABSENT,
             shown: None,
             run: None,
+            begun_with: Vec::new(),
             left_since: None,
         };
         let desk = |(item, wear)| Desk { item, wear, ready: None };
@@ -140,11 +143,12 @@ impl Refresh {
         self.slots.is_empty()
     }
 
-    /// Whether something is about to be obtained for the first time, so that it is worth looking often.
-    pub fn is_starting(&self) -> bool {
-        self.slots.iter().any(|slot| {
-            let Entry { held, trouble, .. } = &slot.entry;
-            held.is_none() && trouble.is_none() && self.has_inputs(slot)
+    /// Whether it is worth looking often: something is about to be obtained for the first time, or lives so
+    /// short that a second is long.
+    pub fn is_pressed(&self) -> bool {
+        self.slots.iter().any(|slot| match &slot.entry {
+            Entry { held: Some(held), .. } => held.is_short(),
+            Entry { trouble, .. } => trouble.is_none() && self.has_inputs(slot),
         })
     }
 
@@ -386,6 +390,8 @@ impl Slot {
             // What does not decode is a miss.
             Some((bytes, swap)) => {
                 (self.entry, self.swap) = (Entry::decode(&bytes).unwrap_or_default(), swap);
+                // Somebody is at work on it.
+                self.left_since = None;
             }
         }
     }

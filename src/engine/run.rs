@@ -31,7 +31,12 @@ impl Refresh {
             return;
         }
         let Some(slot) = self.slots.get(index) else { return };
+        let needs = slot.item.source.needs().into_iter();
+        let inputs: Vec<_> = needs.filter_map(|need| Some((need, self.input(need)?))).collect();
         let step = slot.item.source.start(&|number| self.input(number), now.wall);
+        if let Some(slot) = self.slots.get_mut(index) {
+            slot.begun_with = inputs;
+        }
         self.advance(index, step, store, now);
     }
 
@@ -100,13 +105,14 @@ impl Refresh {
         now: Now,
     ) {
         let jitter = self.jitter();
+        let outdated = result.is_err() && self.is_outdated(index, store, now);
         for _ in 0..TURNS {
             self.look(index, store, now);
             let Some(slot) = self.slots.get(index) else { return };
             if !slot.entry.is_owned_by(self.owner) {
                 return;
             }
-            let (entry, effects) = outcome(slot, &result, jitter, now);
+            let (entry, effects) = outcome(slot, &result, outdated, jitter, now);
             let changed = entry.held.as_ref().map(|held| &held.material)
                 != slot.entry.held.as_ref().map(|held| &held.material);
             if self.swap(index, entry, store) {
@@ -120,6 +126,16 @@ impl Refresh {
         }
     }
 
+    /// Whether an exchange was begun with an input that has changed since.
+    fn is_outdated(&mut self, index: usize, store: &dyn SharedStore, now: Now) -> bool {
+        let slot = self.slots.get_mut(index);
+        let inputs = slot.map(|slot| std::mem::take(&mut slot.begun_with)).unwrap_or_default();
+        inputs.into_iter().any(|(need, before)| {
+            self.look(need, store, now);
+            self.input(need).is_some_and(|input| input != before)
+        })
+    }
+
     /// What an exchange needs has changed: those that failed with what it was before need not wait.
     fn encourage(&mut self, input: usize, store: &dyn SharedStore, now: Now) {
         for index in 0..self.slots.len() {
@@ -127,11 +143,13 @@ impl Refresh {
             if !slot.item.source.needs().contains(&input) {
                 continue;
             }
-            self.look(index, store, now);
-            let Some(slot) = self.slots.get(index) else { return };
-            if slot.entry.trouble.is_some() {
+            for _ in 0..TURNS {
+                self.look(index, store, now);
+                let Some(slot) = self.slots.get(index) else { return };
                 let entry = Entry { trouble: None, ..slot.entry.clone() };
-                self.swap(index, entry, store);
+                if slot.entry.trouble.is_none() || self.swap(index, entry, store) {
+                    break;
+                }
             }
         }
     }
@@ -141,6 +159,7 @@ impl Refresh {
 fn outcome(
     slot: &Slot,
     result: &Result<Obtained, Failure>,
+    outdated: bool,
     jitter: u16,
     now: Now,
 ) -> (Entry, Vec<Effect>) {
@@ -181,7 +200,8 @@ fn outcome(
         Err(failure) => {
             count(Statistic::FetchFailed(failure.reason));
             let trouble = Trouble::after(entry.trouble, Some(&failure), jitter, now);
-            entry.trouble = Some(trouble);
+            // What failed with an old input says nothing of the new one.
+            entry.trouble = (!outdated).then_some(trouble);
             if trouble.withdraws(now) {
                 entry.held = None;
             }

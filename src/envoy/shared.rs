@@ -18,7 +18,7 @@ use std::time::Duration;
 
 /// How often everything is looked at.
 const TICK: Duration = Duration::from_secs(1);
-/// How often while a request waits, or something is obtained for the first time.
+/// How often while a request waits, something is obtained for the first time, or lives but for seconds.
 const SHORT_TICK: Duration = Duration::from_millis(50);
 
 /// See the module.
@@ -318,7 +318,7 @@ impl Shared {
     /// there is one on a change only.
     pub(super) fn set_tick(&self) {
         let refresh = self.refresh.borrow();
-        let tick = if !self.waiting.borrow().is_empty() || refresh.is_starting() {
+        let tick = if !self.waiting.borrow().is_empty() || refresh.is_pressed() {
             SHORT_TICK
         } else if !refresh.is_empty() || !self.withheld.borrow().is_idle() {
             TICK

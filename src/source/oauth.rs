@@ -124,8 +124,9 @@ fn numbers(document: &Tree) -> Vec<u32> {
         return Vec::new();
     };
     let number = |item: &Tree| match item {
-        // What is no such number is one that is none of ours.
-        Tree::Number(number) => Some(*number as u32).filter(|number| *number > 0),
+        Tree::Number(number) => {
+            Some(*number as u32).filter(|whole| *whole > 0 && f64::from(*whole) == *number)
+        }
         _ => None,
     };
     items.iter().filter_map(number).collect()
@@ -140,4 +141,18 @@ fn tells(code: &str, secret: &Secret) -> bool {
 fn is_code(text: &str) -> bool {
     (1..=LONGEST_CODE).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_codes_are_whole_numbers_that_the_provider_has_sent() {
+        let read = |text: &str| numbers(&serde_json::from_str(text).unwrap());
+        assert_eq!(read(r#"{"error_codes": [7000215, 50196]}"#), [7_000_215, 50_196]);
+        for codes in ["[1e30]", "[-1]", "[0]", "[1.5]", r#"["7000215"]"#, "7000215", "null"] {
+            assert_eq!(read(&format!(r#"{{"error_codes": {codes}}}"#)), [0; 0], "{codes}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use super::provider::Outcome;
 use super::setup::{Name, Policy};
 use super::steps::{INSTANT, TICK, only, pass, ready_workers, some_workers, text, tick_all};
-use super::vm::Vm;
+use super::vm::{Kind, Vm};
 use super::world::World;
 use std::rc::Rc;
 use std::time::Duration;
@@ -199,4 +199,50 @@ fn what_failed_with_an_old_input_is_tried_at_once_with_a_new_one() {
     }
     tick_all(&world, &vms);
     assert!(all_have(&world, &vms, 0), "half a minute is waited");
+}
+
+#[test]
+fn a_wall_clock_that_goes_forth_by_less_than_a_life_has_it_renewed_in_time() {
+    let (world, vms) = ready_workers(&[Policy::Azure], 2, 600);
+    world.set_wall(world.now().wall + Duration::from_secs(300));
+    for second in 0..290 {
+        pass(&world, &vms, 1, |_| Outcome::Good(600));
+        assert!(text(&world, &vms[0], 0).is_some(), "after {second} s");
+        assert!(world.entry(Name::Inline).held.is_some(), "after {second} s");
+    }
+    assert_eq!(world.rules.borrow().obtained, 2);
+}
+
+#[test]
+fn what_fails_with_an_input_that_has_changed_meanwhile_is_tried_at_once_with_the_new_one() {
+    let (world, vms) = ready_workers(&[Policy::Mounted], 2, 600);
+    let serial = vms[0].serial(0, world.now().wall).unwrap();
+    pass(&world, &vms, 9, |_| Outcome::Good(600));
+    world.rejected(&vms[0], 0, serial);
+    world.tick(&vms[0]);
+    let old = world.flights().into_iter().find(|flight| flight.name == Name::Mounted).unwrap();
+    assert!(old.body.contains("Secret_1"));
+    world.rules.borrow_mut().edit(Name::Secret);
+    for _ in 0..2 {
+        world.advance(Duration::from_millis(700));
+        tick_all(&world, &vms);
+        let files = world.flights().into_iter().filter(|flight| flight.name == Name::Secret);
+        files.for_each(|flight| _ = world.deliver(flight.id, Outcome::Good(600)));
+    }
+    world.deliver(old.id, Outcome::Denied);
+    world.advance(TICK);
+    tick_all(&world, &vms);
+    let new = world.flights().into_iter().find(|flight| flight.name == Name::Mounted).unwrap();
+    assert!(new.body.contains("Secret_2"));
+}
+
+#[test]
+fn the_main_thread_leaves_lives_of_a_second_to_the_workers() {
+    let (world, mut vms) = some_workers(&[Policy::Azure], 1);
+    vms.insert(0, world.start(Kind::Main));
+    tick_all(&world, &vms);
+    world.probed(&vms[1], true);
+    // The rules look on: it never calls while a worker can.
+    pass(&world, &vms, 60, |_| Outcome::Good(1));
+    assert!(world.rules.borrow().obtained > 10 && world.rules.borrow().failed == 0);
 }

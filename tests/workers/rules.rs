@@ -36,6 +36,10 @@ struct Replied {
     at: Now,
 }
 
+fn later(now: Now, time: Duration) -> Now {
+    Now { steady: now.steady + time, wall: now.wall + time }
+}
+
 /// What is known of one thing that is obtained.
 #[derive(Default)]
 struct Past {
@@ -43,8 +47,8 @@ struct Past {
     written: u64,
     /// When something was obtained last: the number of that moment.
     obtained: u64,
-    /// Not to be asked for again before.
-    fresh_until: Duration,
+    /// Not to be asked for again before, on either clock.
+    fresh_until: Option<Now>,
     /// Not to be asked for again before, since it failed.
     paused_until: Duration,
     renewed_early: Option<Duration>,
@@ -199,13 +203,20 @@ impl Rules {
                 }
                 if !had {
                     let past = self.past(name);
-                    let due = past.fresh_until.max(past.paused_until);
-                    assert!(now.steady + GRAIN >= due, "{name:?} is asked for before {due:?}");
+                    let Past { fresh_until: fresh, paused_until: paused, .. } = *past;
+                    let stale = fresh.is_none_or(|fresh| {
+                        now.steady + GRAIN >= fresh.steady || now.wall + GRAIN >= fresh.wall
+                    });
+                    assert!(stale, "{name:?} is asked for before {fresh:?}");
+                    assert!(
+                        now.steady + GRAIN >= paused,
+                        "{name:?} is asked for before {paused:?}"
+                    );
                 }
             }
             (Some(_), None) => {
                 assert!(had, "vm {} gives the lease of another back", running.vm.id);
-                if before.held != after.held || before.trouble != after.trouble {
+                if !running.vm.ends.get() {
                     self.published(world, running, name, before, after);
                 }
             }
@@ -239,10 +250,10 @@ impl Rules {
                 past.obtained = world.moment();
                 (past.paused_until, past.gone_since) = Default::default();
                 if name.is_file() {
-                    past.fresh_until = steady + REREAD;
+                    past.fresh_until = Some(later(now, REREAD));
                 } else if !is_same {
                     // Four fifths, less a twentieth at most.
-                    past.fresh_until = steady + life / 4 * 3;
+                    past.fresh_until = Some(later(now, life / 4 * 3));
                 }
                 if !is_same {
                     past.changed = Some((serial, steady));
@@ -252,15 +263,21 @@ impl Rules {
                 let outcome = reply.map_or(Outcome::TimedOut, |reply| reply.outcome);
                 self.count(name, Statistic::FetchFailed(outcome.reason()));
                 self.failed += 1;
+                let input = name.need().and_then(|input| self.past(input).changed);
                 let past = self.past(name);
                 past.paused_until = steady + outcome.pause(name);
+                if after.trouble.is_none() {
+                    // It was asked for with an input that is another now.
+                    assert!(input.is_some(), "{name:?} fails and there is no trouble");
+                    past.paused_until = Duration::ZERO;
+                }
                 let gone = name.is_file() && outcome == Outcome::Gone;
                 past.gone_since = gone.then(|| past.gone_since.unwrap_or(steady));
                 let gone_for = past.gone_since.map_or(Duration::ZERO, |since| steady - since);
                 if after.held.is_none() && before.held.is_some() {
                     assert!(gone_for + GRAIN >= WITHDRAWN_AFTER, "{name:?} is withdrawn early");
                     past.changed = Some((serial, steady));
-                    past.fresh_until = Duration::ZERO;
+                    past.fresh_until = None;
                 } else {
                     assert_eq!(before.held, after.held, "a failure changes what is held");
                     assert!(before.held.is_none() || gone_for < WITHDRAWN_AFTER);
@@ -277,14 +294,14 @@ impl Rules {
             let end = before.held.as_ref().and_then(|held| held.unusable_at);
             let ended = end.is_some_and(|end| now.steady >= end.steady || now.wall >= end.wall);
             assert!(ended, "{name:?} is thrown away before its end");
-            past.fresh_until = Duration::ZERO;
+            past.fresh_until = None;
         }
         if after.renewed_early != before.renewed_early {
             let early = past.renewed_early.replace(now.steady);
             // Who sees an earlier time does it for the same renewal.
             let again = early.is_none_or(|at| now.steady < at || now.steady + GRAIN >= at + EARLY);
             assert!(again, "{name:?} is renewed early a second time");
-            past.fresh_until = Duration::ZERO;
+            past.fresh_until = None;
         }
         if before.trouble != after.trouble {
             assert!(after.trouble.is_none());

@@ -58,6 +58,8 @@ pub(crate) struct Vm {
     ticks_since: Cell<Duration>,
     /// Since when it has been known to reach the listener of the callouts.
     reaches_since: Cell<Option<Duration>>,
+    /// It is giving its leases back.
+    pub(crate) ends: Cell<bool>,
     /// What was seen last of each policy, by its serial number.
     seen: RefCell<BTreeMap<usize, (u64, String)>>,
 }
@@ -83,6 +85,7 @@ impl Vm {
             next_tick: Cell::new(now.steady),
             ticks_since: Cell::new(now.steady),
             reaches_since: Cell::default(),
+            ends: Cell::default(),
             seen: RefCell::default(),
         }
     }
@@ -116,7 +119,7 @@ impl Vm {
     /// How long it is until the host calls it again.
     pub(crate) fn period(&self) -> Duration {
         let waits = !self.waiting.borrow().is_empty();
-        if waits || self.machine.borrow().is_starting() { SHORT_TICK } else { TICK }
+        if waits || self.machine.borrow().is_pressed() { SHORT_TICK } else { TICK }
     }
 
     pub(crate) fn waiting(&self) -> usize {

@@ -191,6 +191,7 @@ impl World {
 
     /// A VM ends as the host ends one: it is told, and its calls are cancelled.
     pub(crate) fn release(&self, vm: &Rc<Vm>) -> bool {
+        vm.ends.set(true);
         let released = self.run(vm, "release", |machine, now| {
             self.flights.borrow_mut().retain(|flight| flight.vm != vm.id);
             machine.release(self, now);
