@@ -29,6 +29,7 @@ fn complete() -> Value {
 fn environment(name: &str) -> Variable {
     match name {
         "AZURE_KEY" => Variable::Set("secret-marker-5".to_owned()),
+        "AZURE_FEDERATED_TOKEN_FILE" => Variable::Set("/var/run/secrets/token".to_owned()),
         _ => Variable::Unset,
     }
 }

@@ -32,6 +32,16 @@ struct Case {
     errors: Vec<String>,
     warnings: Vec<String>,
     with_check: bool,
+    environment: Map<String, Value>,
+}
+
+impl Case {
+    fn variable(&self, name: &str) -> Variable {
+        match self.environment.get(name) {
+            Some(value) => Variable::Set(value.as_str().unwrap().to_owned()),
+            None => Variable::Unset,
+        }
+    }
 }
 
 fn cases() -> Vec<Case> {
@@ -65,6 +75,7 @@ fn case(value: Value) -> Case {
         "errors",
         "warnings",
         "without_check",
+        "environment",
     ];
     for field in value.as_object().unwrap().keys() {
         assert!(fields.contains(&field.as_str()), "{}: {field}", value["case"]);
@@ -85,6 +96,7 @@ fn case(value: Value) -> Case {
         errors: list("errors"),
         warnings: list("warnings"),
         with_check: value.get("without_check").is_none(),
+        environment: value["environment"].as_object().cloned().unwrap_or_default(),
     }
 }
 
@@ -160,7 +172,7 @@ fn every_configuration_gets_exactly_its_errors_and_warnings() {
     let cases = cases();
     assert!(cases.len() > 100, "only {} cases were found", cases.len());
     for case in &cases {
-        verify(case, "JSON", parse(case.text.as_bytes(), &|_| Variable::Unset));
+        verify(case, "JSON", parse(case.text.as_bytes(), &|name| case.variable(name)));
     }
 }
 
@@ -177,7 +189,7 @@ fn a_struct_is_read_like_the_json_that_it_came_from() {
             lines.sort();
             lines
         };
-        let environment = |_: &str| Variable::Unset;
+        let environment = |name: &str| case.variable(name);
         let json = parse(case.text.as_bytes(), &environment).map_err(sorted);
         let bytes = struct_bytes(configuration);
         let decoded = parse(&bytes, &environment).map_err(sorted);

@@ -6,8 +6,8 @@
 use aigw_auth::credential::Secret;
 use aigw_auth::policy::{Endpoint, Scheme};
 use aigw_auth::source::{
-    Answer, Call, Entra, FileForm, Fingerprint, Input, InputValue, Material, MountedFile, Obtained,
-    Oidc, Proof, Reply, Source, Step, Target,
+    Answer, Assertion, Call, Entra, FileForm, Fingerprint, Input, InputValue, Material,
+    MountedFile, Obtained, Oidc, Proof, Reply, Source, Step, Target,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -89,7 +89,7 @@ fn asker(value: &Value) -> Asker {
             client_id: text("clientId"),
             scope: text("scope"),
             proof: match value.get("assertion") {
-                Some(assertion) => Proof::Assertion(oidc(assertion, &mut inputs)),
+                Some(assertion) => Proof::Assertion(Assertion::Oidc(oidc(assertion, &mut inputs))),
                 None => Proof::Secret(input(&value["secret"], &mut inputs)),
             },
         }),
@@ -226,14 +226,15 @@ impl Given {
 fn outcome(step: &Step) -> Value {
     match step {
         Step::Call(call, _) => panic!("one more call: {}", written(call)),
-        Step::Done(Obtained { material: Material::Line(line), expires_at }) => match expires_at {
+        Step::Done(Obtained { material: Material::Line(line), expires_at, .. }) => match expires_at
+        {
             Some(end) => {
                 let life = u64::try_from((*end - NOW).as_millis()).unwrap();
                 json!({"token": line.expose(), "life": life})
             }
             None => json!({"line": line.expose()}),
         },
-        Step::Done(Obtained { material: Material::Keys(keys), expires_at }) => {
+        Step::Done(Obtained { material: Material::Keys(keys), expires_at, .. }) => {
             assert_eq!(*expires_at, None);
             json!({"keys": {
                 "id": keys.access_key_id().expose(),

@@ -163,7 +163,7 @@ proptest! {
         let signing = Signing::new(
             AwsKeys::new("ours", "secret", Some("ours")).unwrap(),
             "us-east-1".to_owned(),
-            "bedrock",
+            "bedrock".to_owned(),
         );
         let mut request = request;
         if !request[0].1.starts_with(b"/") {

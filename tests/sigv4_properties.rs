@@ -6,7 +6,7 @@
 #[path = "common/aws_sigv4.rs"]
 mod aws_sigv4_crate;
 
-use aigw_auth::aws::host::{bedrock, bedrock_region, signed_form};
+use aigw_auth::aws::host::{BEDROCK, region_of, service, signed_form};
 use aigw_auth::aws::sigv4::{DATE, Request, SECURITY_TOKEN, Scope, Signer};
 use aigw_auth::credential::AwsKeys;
 use aws_sigv4_crate::Theirs;
@@ -203,7 +203,7 @@ fn almost_bedrock() -> impl Strategy<Value = String> {
         });
     let changed = (select(&REGIONS[..]), any::<prop::sample::Index>(), "[a-z.-]{0,2}").prop_map(
         |(region, place, text)| {
-            let mut host = bedrock(region);
+            let mut host = service(BEDROCK, region);
             let place = place.index(host.len());
             host.replace_range(place..=place, &text);
             host
@@ -217,7 +217,7 @@ proptest! {
 
     #[test]
     fn only_a_host_of_aws_is_one_of_bedrock(host in almost_bedrock()) {
-        if let Some(region) = bedrock_region(&host) {
+        if let Some(region) = region_of(BEDROCK, &host) {
             prop_assert!(SUFFIXES.iter().any(|suffix| host.ends_with(suffix)), "{}", host);
             prop_assert!(!region.is_empty() && !region.contains('.'), "{}", host);
             let (before, _) = host.split_once(&format!(".{region}.")).unwrap();
@@ -230,7 +230,7 @@ proptest! {
 
     #[test]
     fn the_host_of_any_region_is_one_of_bedrock(region in "[a-z]{2}(-[a-z]{1,6}){1,2}-[1-9]") {
-        let host = bedrock(&region);
-        prop_assert_eq!(bedrock_region(&host), Some(region.as_str()));
+        let host = service(BEDROCK, &region);
+        prop_assert_eq!(region_of(BEDROCK, &host), Some(region.as_str()));
     }
 }

@@ -4,8 +4,8 @@ use super::source::Source as Bytes;
 use aigw_auth::credential::Secret;
 use aigw_auth::policy::{Endpoint, Scheme};
 use aigw_auth::source::{
-    Answer, Call, Entra, Failure, FileForm, Input, InputValue, Material, MountedFile, Oidc, Proof,
-    Reason, Reply, Source, Step, Target,
+    Answer, Assertion, Call, Entra, Failure, FileForm, Input, InputValue, Material, MountedFile,
+    Oidc, Proof, Reason, Reply, Source, Step, Target,
 };
 use std::time::Duration;
 
@@ -152,7 +152,7 @@ fn exchange(source: &mut Bytes<'_>) -> Box<dyn Source> {
     };
     match kind {
         0 | 1 => Box::new(oidc),
-        2 | 3 => entra(Proof::Assertion(oidc)),
+        2 | 3 => entra(Proof::Assertion(Assertion::Oidc(oidc))),
         4 => entra(Proof::Secret(given("secret"))),
         5 => file(FileForm::Line),
         _ => file(FileForm::AwsKeys { profile: "default".to_owned() }),

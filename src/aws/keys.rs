@@ -44,17 +44,26 @@ pub fn from_file(text: &str, profile: &str) -> Result<AwsKeys, KeysError> {
     let sections = parse(text, FileKind::Credentials).map_err(KeysError::File)?;
     let profiles = || sections.iter().filter(|section| section.kind == SectionKind::Profile);
     match profiles().find(|section| section.name == profile) {
-        Some(section) => from_section(section),
+        Some(section) => match of_a_role(section) {
+            Some(name) => Err(KeysError::NotFromAFile(name)),
+            None => of_section(section),
+        },
         None => Err(KeysError::NoProfile(profiles().map(|s| s.name.to_owned()).collect())),
     }
 }
 
-fn from_section(section: &Section<'_>) -> Result<AwsKeys, KeysError> {
+fn of_a_role(section: &Section<'_>) -> Option<&'static str> {
+    OF_A_ROLE.into_iter().find(|name| section.get(name).is_some_and(|value| !value.is_empty()))
+}
+
+/// The keys that stand in a profile, whatever else it has.
+///
+/// # Errors
+///
+/// If it has none that can be used.
+pub fn of_section(section: &Section<'_>) -> Result<AwsKeys, KeysError> {
     let filled = |name: &str| section.get(name).filter(|value| !value.is_empty());
     let first = |names: &[&'static str]| names.iter().copied().find(|name| filled(name).is_some());
-    if let Some(name) = first(&OF_A_ROLE) {
-        return Err(KeysError::NotFromAFile(name));
-    }
     let part = |name: &'static str| filled(name).ok_or(KeysError::Missing(name));
     let (id, secret) = match (part("aws_access_key_id"), part("aws_secret_access_key")) {
         (Ok(id), Ok(secret)) => (id, secret),

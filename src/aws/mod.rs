@@ -5,4 +5,5 @@ mod canonical;
 pub mod host;
 pub mod keys;
 pub mod profile;
+pub mod role;
 pub mod sigv4;

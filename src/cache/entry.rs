@@ -7,7 +7,7 @@ use crate::source::Material;
 use std::time::Duration;
 
 /// The format of entries: one of another format is a miss.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// What is shared about one credential. Times are those of the steady clock of the process, unless they say
 /// otherwise.
@@ -23,6 +23,8 @@ pub struct Entry {
     pub renewed_early: Option<Duration>,
     /// What the log was last told.
     pub said: Option<Said>,
+    /// A digest of which of several sources the log was told it comes from.
+    pub source: Option<u64>,
 }
 
 /// A credential, and its life.
@@ -117,6 +119,7 @@ impl Entry {
         writer.option(self.said.as_ref(), |writer, said| {
             writer.number(said.digest).time(said.at);
         });
+        writer.option(self.source.as_ref(), |writer, digest| _ = writer.number(*digest));
         writer.finish()
     }
 
@@ -151,8 +154,9 @@ impl Entry {
         let renewed_early = reader.option(Reader::time)?;
         let said =
             reader.option(|reader| Some(Said { digest: reader.number()?, at: reader.time()? }))?;
+        let source = reader.option(Reader::number)?;
         reader.finish()?;
-        Some(Self { held, lease, trouble, renewed_early, said })
+        Some(Self { held, lease, trouble, renewed_early, said, source })
     }
 }
 
@@ -192,6 +196,7 @@ mod tests {
                 held: held(keys(Some("marker-session")), end),
                 trouble: Some(Trouble { gone_since: None, lasting: false, ..trouble }),
                 said: Some(Said { digest: 1, at: at(1) }),
+                source: Some(u64::MAX),
                 ..Entry::default()
             },
         ]

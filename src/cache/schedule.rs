@@ -59,7 +59,7 @@ impl Held {
     ///
     /// `None` if its end has come already.
     pub fn new(obtained: Obtained, kind: Kind, jitter: u16, now: Now) -> Option<Self> {
-        let Obtained { material, expires_at } = obtained;
+        let Obtained { material, expires_at, .. } = obtained;
         let Some(expires_at) = expires_at else {
             let again = if kind == Kind::File { REREAD } else { Duration::MAX };
             return Some(Self { material, stale_at: now.plus(again), unusable_at: None });
@@ -179,7 +179,7 @@ mod tests {
     fn held(life: u64, jitter: u16) -> Held {
         let material = Material::Line(Secret::line("t").unwrap());
         let expires_at = Some(seconds(life).wall);
-        Held::new(Obtained { material, expires_at }, Kind::Token, jitter, at(0)).unwrap()
+        Held::new(Obtained::new(material, expires_at), Kind::Token, jitter, at(0)).unwrap()
     }
 
     fn troubled(failure: &Failure, count: u32, jitter: u16, held: Option<Held>) -> Entry {
@@ -232,7 +232,7 @@ mod tests {
     fn what_has_ended_already_is_not_held() {
         let material = Material::Line(Secret::line("t").unwrap());
         for wall in [seconds(9).wall, seconds(10).wall] {
-            let obtained = Obtained { material: material.clone(), expires_at: Some(wall) };
+            let obtained = Obtained::new(material.clone(), Some(wall));
             assert_eq!(Held::new(obtained, Kind::Token, 0, seconds(10)), None);
         }
     }
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn a_file_is_read_again_every_ten_seconds_and_its_text_does_not_end() {
         let material = Material::Line(Secret::line("t").unwrap());
-        let obtained = Obtained { material, expires_at: None };
+        let obtained = Obtained::new(material, None);
         let held = Held::new(obtained, Kind::File, u16::MAX, seconds(5)).unwrap();
         assert_eq!(held.stale_at, seconds(15));
         assert!(held.usable(seconds(1_000_000)));

@@ -1,7 +1,7 @@
 //! From a configuration to what the hot path reads, and to what has to be obtained for it.
 
 use super::dispatch::Egresses;
-use super::item::{BEDROCK, Wear};
+use super::item::Wear;
 use super::known::Known;
 use super::refresh::Plan;
 use super::sources::Sources;
@@ -96,7 +96,7 @@ impl Filter {
                 id: policy.id.clone(),
                 index,
                 signs: matches!(means, Some(Means::Signing(_)))
-                    || matches!(wear, Some((_, Wear::Signature(_)))),
+                    || matches!(wear, Some((_, Wear::Signature { .. }))),
                 obtains: wear.is_some(),
                 writes: wear.as_ref().map_or("", |(_, wear)| wear.writes()),
                 means,
@@ -177,8 +177,8 @@ fn means(policy: &Policy) -> Option<Means> {
         Credentials::AzureApiKey(key) => Credential::api_key(key.known()?.clone()),
         Credentials::Aws(aws) => match &aws.source {
             AwsSource::Bearer(token) => Credential::bearer(token),
-            AwsSource::Keys(keys) => {
-                let signing = Signing::new(keys.clone(), aws.region.clone(), BEDROCK);
+            AwsSource::Keys(keys) if aws.assume_role.is_none() => {
+                let signing = Signing::new(keys.clone(), aws.region.clone(), aws.service.clone());
                 return Some(Means::Signing(signing));
             }
             _ => return None,

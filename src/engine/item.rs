@@ -8,10 +8,6 @@ use crate::source::{Material, Source};
 use std::cell::Cell;
 use std::time::Duration;
 
-/// The name that Bedrock is signed for
-/// (<https://docs.aws.amazon.com/general/latest/gr/bedrock.html>).
-pub(crate) const BEDROCK: &str = "bedrock";
-
 /// One credential that is obtained, shared and renewed.
 #[derive(Debug)]
 pub struct Item {
@@ -36,8 +32,8 @@ pub(crate) enum Wear {
     XApiKey,
     /// `api-key`.
     ApiKey,
-    /// A signature, for this region unless the host names another.
-    Signature(String),
+    /// A signature for a service, in this region unless the host names another.
+    Signature { region: String, service: String },
 }
 
 impl Wear {
@@ -51,8 +47,8 @@ impl Wear {
             (Self::ApiKey, Material::Line(key)) => {
                 Means::Credential(Credential::api_key(key.clone()))
             }
-            (Self::Signature(region), Material::Keys(keys)) => {
-                Means::Signing(Signing::new(keys.clone(), region.clone(), BEDROCK))
+            (Self::Signature { region, service }, Material::Keys(keys)) => {
+                Means::Signing(Signing::new(keys.clone(), region.clone(), service.clone()))
             }
             _ => return None,
         })
@@ -64,7 +60,7 @@ impl Wear {
             Self::Bearer => "authorization",
             Self::XApiKey => "x-api-key",
             Self::ApiKey => "api-key",
-            Self::Signature(_) => "authorization,x-amz-date,x-amz-security-token",
+            Self::Signature { .. } => "authorization,x-amz-date,x-amz-security-token",
         }
     }
 }

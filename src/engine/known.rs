@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn a_signature_is_recognised_by_its_access_key_and_a_session_by_its_token() {
         let keys = AwsKeys::new("AKID", "secret", Some("token")).unwrap();
-        let signing = Signing::new(keys, "us-east-1".to_owned(), "bedrock");
+        let signing = Signing::new(keys, "us-east-1".to_owned(), "bedrock".to_owned());
         let mut known = Known::default();
         known.add(&Means::Signing(signing));
         assert!(known.contains(b"AWS4-HMAC-SHA256 Credential=AKID/20260101/x, Signature=y"));

@@ -15,6 +15,10 @@ const TURNS: usize = 10;
 /// How often the log is told the same.
 const REPEAT: Duration = Duration::from_secs(60);
 
+/// What the log is told of keys that had ended when they came.
+const LATE: &str =
+    "the metadata service gives keys that have ended; they are used for 10 more minutes";
+
 /// A call under way.
 #[derive(Debug)]
 pub(super) struct Run {
@@ -192,7 +196,23 @@ fn outcome(
                 _ => None,
             };
             entry.held = Some(held);
-            if entry.said.take().is_some() {
+            if let Ok(Obtained { note: Some(note), .. }) = result {
+                let source = Some(digest(note));
+                if entry.source != source {
+                    entry.source = source;
+                    effects.push(Effect::Inform(format!("{}: {note}", slot.item.names)));
+                }
+            }
+            if matches!(result, Ok(Obtained { late: true, .. })) {
+                // It is served, but nobody knows whether it works.
+                let policies = slot.item.policies.iter();
+                let failed = Statistic::FetchFailed(Reason::Server);
+                effects.extend(policies.map(|policy| Effect::Count(*policy, failed)));
+                let text = format!("{}: {LATE}", slot.item.names);
+                if say(&mut entry, &text, now) {
+                    effects.push(Effect::Warn(text));
+                }
+            } else if entry.said.take().is_some() {
                 let text = format!("{}: the credential is obtained again", slot.item.names);
                 effects.push(Effect::Inform(text));
             }
@@ -206,18 +226,25 @@ fn outcome(
                 entry.held = None;
             }
             let text = format!("{}: {failure}", slot.item.names);
-            let said = Said { digest: digest(&text), at: now.steady };
-            let repeated = entry.said.is_some_and(|before| {
-                before.digest == said.digest && now.steady.saturating_sub(before.at) < REPEAT
-            });
-            if !repeated {
-                entry.said = Some(said);
+            if say(&mut entry, &text, now) {
                 let delay = seconds(entry.due(kind, now).saturating_sub(now.steady));
                 effects.push(Effect::Warn(format!("{text}; next try in {delay} s")));
             }
         }
     }
     (entry, effects)
+}
+
+/// Whether the log has to be told this: it was not a short while ago, by anybody.
+fn say(entry: &mut Entry, text: &str, now: Now) -> bool {
+    let said = Said { digest: digest(text), at: now.steady };
+    let repeated = entry.said.is_some_and(|before| {
+        before.digest == said.digest && now.steady.saturating_sub(before.at) < REPEAT
+    });
+    if !repeated {
+        entry.said = Some(said);
+    }
+    !repeated
 }
 
 fn digest(text: &str) -> u64 {

@@ -1,13 +1,15 @@
 //! From policies to what has to be obtained for them: each credential once, whoever needs it.
 
 use super::item::{Item, Wear};
+use crate::aws::role::Role;
 use crate::cache::Kind;
 use crate::policy::{
-    AwsSource, AzureCredentials, AzureSource, Config, Credentials, OidcClientId, OidcExchange,
-    Policy, SecretOrigin, SecretSource, Settings,
+    AwsCredentials, AwsSource, AzureCredentials, AzureSource, Chain, Config, Credentials,
+    OidcClientId, OidcExchange, Policy, SecretOrigin, SecretSource, Settings,
 };
 use crate::source::{
-    Entra, FileForm, Fingerprint, Input, InputValue, MountedFile, Oidc, Proof, Source,
+    Assertion, AssumeRole, AwsChain, AzureManagedIdentity, Entra, FileForm, Fingerprint, GivenKeys,
+    Input, InputValue, MountedFile, Oidc, Proof, Source, WebIdentityRole,
 };
 
 /// The first text of every fingerprint: what is obtained by another version is another credential.
@@ -35,14 +37,12 @@ impl<'s> Sources<'s> {
             Credentials::ApiKey(key) => (self.file(key, FileForm::Line)?, Wear::Bearer),
             Credentials::AnthropicApiKey(key) => (self.file(key, FileForm::Line)?, Wear::XApiKey),
             Credentials::AzureApiKey(key) => (self.file(key, FileForm::Line)?, Wear::ApiKey),
-            Credentials::Aws(aws) => match &aws.source {
-                AwsSource::File { file, profile } => {
-                    let form = FileForm::AwsKeys { profile: profile.clone() };
-                    (self.file(file, form)?, Wear::Signature(aws.region.clone()))
-                }
-                _ => return None,
-            },
-            Credentials::Azure(azure) => (self.entra(azure)?, Wear::Bearer),
+            Credentials::Aws(aws) => {
+                let wear =
+                    Wear::Signature { region: aws.region.clone(), service: aws.service.clone() };
+                (self.keys(aws)?, wear)
+            }
+            Credentials::Azure(azure) => (self.azure(azure)?, Wear::Bearer),
             Credentials::Gcp(_) => return None,
         };
         let needs = self.items.get(item).map_or_else(Vec::new, |item| item.source.needs());
@@ -57,11 +57,50 @@ impl<'s> Sources<'s> {
         Some((item, wear))
     }
 
-    fn entra(&mut self, azure: &AzureCredentials) -> Option<usize> {
+    /// Keys of AWS, with the role on top if one is to be assumed.
+    fn keys(&mut self, aws: &AwsCredentials) -> Option<usize> {
+        let (sts, session_name) = (aws.sts.clone(), aws.session_name.clone());
+        let keys: Box<dyn Source> = match &aws.source {
+            AwsSource::Keys(keys) => Box::new(GivenKeys(keys.clone())),
+            AwsSource::File { file, profile } => {
+                let form = FileForm::AwsKeys { profile: profile.clone() };
+                if aws.assume_role.is_none() {
+                    return self.file(file, form);
+                }
+                let (path, subject) = (file.file()?.to_owned(), file.name.clone());
+                Box::new(MountedFile { path, subject, form })
+            }
+            AwsSource::Oidc { exchange, role_arn } => Box::new(WebIdentityRole {
+                role: Role::new(role_arn, &session_name),
+                token: Assertion::Oidc(self.oidc(exchange)?),
+                sts: sts.clone(),
+            }),
+            AwsSource::Chain(chain) => {
+                let (chain, sts) = (Chain::clone(chain), sts.clone());
+                Box::new(AwsChain { chain, sts, session_name })
+            }
+            AwsSource::Bearer(_) | AwsSource::UnknownEnvironment => return None,
+        };
+        let keys = match aws.assume_role.clone() {
+            Some(role) => Box::new(AssumeRole { sts, role, keys }),
+            None => keys,
+        };
+        Some(self.item(Kind::Token, keys))
+    }
+
+    fn azure(&mut self, azure: &AzureCredentials) -> Option<usize> {
         let proof = match &azure.source {
             AzureSource::ClientSecret(secret) => Proof::Secret(self.input(secret)?),
-            AzureSource::Oidc(exchange) => Proof::Assertion(self.oidc(exchange)?),
-            AzureSource::Identity(_) => return None,
+            AzureSource::Oidc(exchange) => Proof::Assertion(Assertion::Oidc(self.oidc(exchange)?)),
+            AzureSource::Workload(path) => Proof::Assertion(Assertion::TokenFile(path.clone()?)),
+            AzureSource::Managed(service, identity) => {
+                let source = AzureManagedIdentity {
+                    service: service.clone(),
+                    identity: identity.clone(),
+                    resource: azure.resource().to_owned(),
+                };
+                return Some(self.item(Kind::Token, Box::new(source)));
+            }
         };
         Some(self.item(
             Kind::Token,

@@ -33,7 +33,7 @@ pub struct Signing {
     /// The region of hosts that do not tell theirs.
     pub region: String,
     /// The signing name of the service.
-    pub service: &'static str,
+    pub service: String,
     /// What requests are signed with.
     pub keys: AwsKeys,
     signer: Signer,
@@ -90,12 +90,12 @@ pub fn signable(headers: &Headers) -> Result<(), SignError> {
 
 impl Signing {
     /// Signs with these keys, for `service` in `region` unless the host names another.
-    pub fn new(keys: AwsKeys, region: String, service: &'static str) -> Self {
+    pub fn new(keys: AwsKeys, region: String, service: String) -> Self {
         Self { region, service, keys, signer: Signer::default() }
     }
 
     /// Signs a request that leaves with `path` and, unless a host is given, for the one in
-    /// `authority` if that is one of Bedrock, else for the region's.
+    /// `authority` if that is one of the service, else for the region's.
     pub(super) fn sign(
         &self,
         headers: &Headers,
@@ -105,7 +105,8 @@ impl Signing {
     ) -> Result<Signature, SignError> {
         signable(headers)?;
         let host = self.signed_host(occasion.host, authority);
-        let region = host::bedrock_region(host::split_port(&host).0).unwrap_or(&self.region);
+        let region =
+            host::region_of(&self.service, host::split_port(&host).0).unwrap_or(&self.region);
         let further: Vec<(&str, &[u8])> = headers
             .iter()
             .filter(|(name, _)| name == CONTENT_TYPE)
@@ -118,7 +119,7 @@ impl Signing {
             headers: &further,
             body: occasion.body,
         };
-        let scope = Scope { region, service: self.service };
+        let scope = Scope { region, service: &self.service };
         let Signed { authorization, date } = self
             .signer
             .sign(&request, scope, &self.keys, occasion.now)
@@ -143,8 +144,8 @@ impl Signing {
         let authority = authority.and_then(|bytes| core::str::from_utf8(bytes).ok());
         let authority = authority
             .map(host::signed_form)
-            .filter(|authority| host::bedrock_region(host::split_port(authority).0).is_some());
-        authority.unwrap_or_else(|| host::bedrock(&self.region))
+            .filter(|a| host::region_of(&self.service, host::split_port(a).0).is_some());
+        authority.unwrap_or_else(|| host::service(&self.service, &self.region))
     }
 }
 
@@ -169,7 +170,7 @@ mod tests {
 
     fn signing(token: Option<&str>) -> Signing {
         let keys = AwsKeys::new("AKID", "secret", token).unwrap();
-        Signing::new(keys, "eu-west-1".to_owned(), "bedrock")
+        Signing::new(keys, "eu-west-1".to_owned(), "bedrock".to_owned())
     }
 
     fn occasion(host: Option<&str>) -> Occasion<'_> {

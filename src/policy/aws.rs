@@ -1,28 +1,53 @@
 //! `spec.awsCredentials`.
 
+use super::aws_chain::{self, Answer, Chain, Link};
 use super::cursor::Fields;
 use super::manifest::Reader;
 use super::oidc::{self, OidcExchange};
 use super::place::Place;
 use super::problem::quote;
-use super::secrets::{Form, SecretKey, SecretSource, Variable};
+use super::secrets::{Form, SecretKey, SecretSource};
+use super::url::Endpoint;
+use super::variables::Variables;
+use crate::aws::host::{self, StsChoice};
 use crate::aws::keys::{self, KeysError};
 use crate::aws::profile::DEFAULT_PROFILE;
+use crate::aws::role::{Role, session_name};
 use crate::credential::{AwsKeys, Secret};
 
 const CREDENTIALS: SecretKey = SecretKey { name: "credentials", form: Form::Document };
 
-/// An API key of Bedrock: the first link of the default chain
-/// (<https://docs.aws.amazon.com/bedrock/latest/userguide/api-keys-use.html>).
-const BEARER: &str = "AWS_BEARER_TOKEN_BEDROCK";
+/// Another place of STS
+/// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>).
+const STS_ENDPOINT: &str = "AWS_ENDPOINT_URL_STS";
+/// The longest session, in seconds, of a role that is assumed with the keys of another
+/// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles.html#iam-term-role-chaining>).
+const LONGEST_CHAINED: u32 = 3_600;
 
 /// `AWSCredentials`: where to sign for, and with what.
 #[derive(Debug)]
 pub struct AwsCredentials {
     /// The region, such as `us-east-1`.
     pub region: String,
+    /// The signing name of the service.
+    pub service: String,
     /// Where the keys come from.
     pub source: AwsSource,
+    /// The role that is assumed with them: a setting of ours.
+    pub assume_role: Option<Role>,
+    /// Where roles are assumed.
+    pub sts: Sts,
+    /// The name of sessions that have none of their own.
+    pub session_name: String,
+}
+
+/// Where roles are assumed.
+#[derive(Clone, Debug)]
+pub struct Sts {
+    /// The root of the service.
+    pub endpoint: Endpoint,
+    /// The region that calls to it are signed for.
+    pub region: String,
 }
 
 /// See [`AwsCredentials`].
@@ -47,9 +72,22 @@ pub enum AwsSource {
         role_arn: String,
     },
     /// What the SDKs do when nothing is configured, and the environment has no keys.
-    DefaultChain,
+    Chain(Box<Chain>),
     /// The same in an environment that is not this one, and may have keys.
     UnknownEnvironment,
+}
+
+impl AwsSource {
+    /// Whether it surely asks STS for a role.
+    fn assumes(&self) -> bool {
+        match self {
+            Self::Oidc { .. } => true,
+            Self::Chain(chain) => {
+                chain.profile.is_none() && matches!(chain.then, Ok(Link::WebIdentity(_)))
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Reads `spec.awsCredentials`.
@@ -96,7 +134,30 @@ pub(crate) fn read(
         }
         (None, None) => default_chain(reader, place),
     };
-    Some(AwsCredentials { region: region?, source: source? })
+    let (region, source) = (region?, source?);
+    let sts = sts(reader, place, &region)?;
+    let assume_role = reader.own.assume_role.clone();
+    if assume_role.is_some() {
+        reader.needs_egress(place, "assumes a role");
+    }
+    if assume_role.is_some() || source.assumes() {
+        reader.needs_route(place, &sts.endpoint);
+    }
+    if let Some(seconds) = assume_role.as_ref().and_then(|role| role.duration)
+        && seconds > LONGEST_CHAINED
+        && source.assumes()
+    {
+        place
+            .error("assumeRole.durationSeconds must be at most 3600 with the keys of another role");
+    }
+    Some(AwsCredentials {
+        region,
+        service: reader.own.service.clone().unwrap_or_else(|| host::BEDROCK.to_owned()),
+        source,
+        assume_role,
+        sts,
+        session_name: session_name(&reader.name),
+    })
 }
 
 /// The keys of a credentials file that is at hand.
@@ -118,38 +179,65 @@ fn keys_of_file(text: &Secret, profile: &str, place: Place<'_>) -> Option<AwsSou
     }
 }
 
-/// The links of the default chain that the environment answers by itself.
+/// What the environment makes of the default chain.
 fn default_chain(reader: &Reader<'_, '_, '_>, place: Place<'_>) -> Option<AwsSource> {
-    let mut unknown = false;
-    let variable = |name: &str| match (reader.environment)(name) {
-        Variable::Set(text) => Some(text),
-        Variable::Unset | Variable::Unknown => None,
-    };
-    for name in [BEARER, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
-        unknown |= matches!((reader.environment)(name), Variable::Unknown);
-    }
-    if let Some(token) = variable(BEARER).filter(|text| !text.trim().is_empty()) {
-        return match Secret::line(&token) {
-            Ok(token) => Some(AwsSource::Bearer(token)),
-            Err(error) => {
-                place.error(&format!("the environment of the VM: {BEARER} {error}"));
-                None
-            }
-        };
-    }
-    match keys::from_environment(&variable) {
-        Ok(Some(keys)) => Some(AwsSource::Keys(keys)),
-        Ok(None) if unknown => Some(AwsSource::UnknownEnvironment),
-        Ok(None) => {
+    match aws_chain::answer(reader) {
+        Ok(Answer::Keys(keys)) => Some(AwsSource::Keys(keys)),
+        Ok(Answer::Bearer(_)) if reader.own.assume_role.is_some() => {
+            place.error(
+                "assumeRole needs keys, and AWS_BEARER_TOKEN_BEDROCK of the environment of the VM \
+                 comes first",
+            );
+            None
+        }
+        Ok(Answer::Bearer(token)) => Some(AwsSource::Bearer(token)),
+        Ok(Answer::Unknown) => Some(AwsSource::UnknownEnvironment),
+        Ok(Answer::Chain(chain)) => {
             reader.needs_egress(
                 place,
                 "uses the default chain, and the environment of the VM has no AWS_ACCESS_KEY_ID \
                  and AWS_SECRET_ACCESS_KEY",
             );
-            Some(AwsSource::DefaultChain)
+            if chain.reads_files() {
+                reader.needs_files(place, "reads a file that the environment of the VM names");
+            }
+            if let Some(endpoint) = chain.endpoint() {
+                reader.needs_route(place, endpoint);
+            }
+            Some(AwsSource::Chain(chain))
         }
+        Err(message) => {
+            place.error(&format!("the environment of the VM: {message}"));
+            None
+        }
+    }
+}
+
+/// STS as the environment has it, for a region.
+fn sts(reader: &Reader<'_, '_, '_>, place: Place<'_>, region: &str) -> Option<Sts> {
+    let variables = Variables::new(reader);
+    let choice = StsChoice {
+        legacy: variables
+            .get("AWS_STS_REGIONAL_ENDPOINTS")
+            .is_some_and(|text| text.eq_ignore_ascii_case("legacy")),
+        fips: variables.is_on("AWS_USE_FIPS_ENDPOINT"),
+        dual_stack: variables.is_on("AWS_USE_DUALSTACK_ENDPOINT"),
+    };
+    let (host, signed) = host::sts(region, choice);
+    let (url, region) = match variables.get(STS_ENDPOINT) {
+        Some(url) => (url, region),
+        None => (format!("https://{host}"), signed),
+    };
+    match Endpoint::parse(&url, &reader.settings.egress.plaintext_hosts) {
+        Ok(endpoint) if endpoint.is_metadata() || endpoint.path != "/" => {
+            place.error(&format!(
+                "the environment of the VM: {STS_ENDPOINT} must be the root of a host of STS"
+            ));
+            None
+        }
+        Ok(endpoint) => Some(Sts { endpoint, region: region.to_owned() }),
         Err(error) => {
-            place.error(&format!("the environment of the VM: {error}"));
+            place.error(&format!("the environment of the VM: {STS_ENDPOINT} {error}"));
             None
         }
     }

@@ -1,10 +1,12 @@
 //! Our own settings of a single policy, under `policies: {<namespace>/<name>: {...}}`: what the
 //! manifest has no field for, and must not get one for, to stay valid for the upstream's CRD.
 
+use super::assume_role;
 use super::cursor::Fields;
 use super::index::Index;
 use super::place::Place;
 use super::rules;
+use crate::aws::role::Role;
 
 /// Whose identity an `AzureCredentials` policy uses, in place of a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +37,10 @@ pub enum ManagedIdentity {
 pub struct PolicySettings {
     /// Whose identity an `AzureCredentials` policy uses.
     pub azure_identity: Option<AzureIdentity>,
+    /// The role that an `AWSCredentials` policy assumes with the keys that it has.
+    pub assume_role: Option<Role>,
+    /// The name that an `AWSCredentials` policy signs for.
+    pub service: Option<String>,
 }
 
 /// Our own settings of all policies that have any.
@@ -63,7 +69,14 @@ pub(crate) fn policies(fields: &mut Fields<'_, '_>) -> PoliciesSettings {
     for (key, value, place) in fields.entries("policies") {
         let name = policy_name(key, place);
         let Some(mut fields) = Fields::of(value, place) else { continue };
-        let settings = PolicySettings { azure_identity: azure_identity(&mut fields) };
+        let settings = PolicySettings {
+            azure_identity: azure_identity(&mut fields),
+            assume_role: fields.object("assumeRole").and_then(|fields| {
+                let (_, policy) = key.split_once('/').unwrap_or_default();
+                assume_role::read(fields, policy)
+            }),
+            service: service(&mut fields),
+        };
         fields.finish();
         if let Some(name) = name {
             policies.index.set(&name, policies.entries.len());
@@ -71,6 +84,15 @@ pub(crate) fn policies(fields: &mut Fields<'_, '_>) -> PoliciesSettings {
         }
     }
     policies
+}
+
+/// The signing name of a service of AWS, which is the first part of its hosts too.
+fn service(fields: &mut Fields<'_, '_>) -> Option<String> {
+    let (name, place) = fields.text("service")?;
+    if !rules::dns_label(name) {
+        place.error("must be the signing name of a service, such as bedrock or bedrock-mantle");
+    }
+    Some(name.to_owned())
 }
 
 fn policy_name(key: &str, place: Place<'_>) -> Option<String> {

@@ -3,7 +3,7 @@
 use super::backend::{BackendName, Backends};
 use super::cursor::Fields;
 use super::index::Index;
-use super::manifest::{AZURE_CREDENTIALS, Outline, Policy, policy};
+use super::manifest::{AWS_CREDENTIALS, AZURE_CREDENTIALS, Outline, Policy, policy};
 use super::place::Place;
 use super::problem::{Problem, Report, Severity, Subject, quote};
 use super::protobuf::{StructError, decode_struct};
@@ -170,16 +170,20 @@ fn policies_exist(settings: &Settings, policies: &[Outline], names: &Index, repo
             None => {
                 report.setting(&field, &format!("there is no {BACKEND_SECURITY_POLICY} {id}"));
             }
-            Some(policy)
-                if own.azure_identity.is_some()
-                    && policy.kind.is_some_and(|kind| kind != AZURE_CREDENTIALS) =>
-            {
-                report.setting(
-                    &format!("{field}.azureIdentity"),
-                    &format!("{} is not of type {AZURE_CREDENTIALS}", policy.subject),
-                );
+            Some(policy) => {
+                for (name, is_set, kind) in [
+                    ("azureIdentity", own.azure_identity.is_some(), AZURE_CREDENTIALS),
+                    ("assumeRole", own.assume_role.is_some(), AWS_CREDENTIALS),
+                    ("service", own.service.is_some(), AWS_CREDENTIALS),
+                ] {
+                    if is_set && policy.kind.is_some_and(|other| other != kind) {
+                        report.setting(
+                            &format!("{field}.{name}"),
+                            &format!("{} is not of type {kind}", policy.subject),
+                        );
+                    }
+                }
             }
-            Some(_) => {}
         }
     }
 }

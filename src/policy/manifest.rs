@@ -20,12 +20,13 @@ use super::url::Endpoint;
 /// The key of a Secret under which all three kinds of API keys are.
 const API_KEY: SecretKey = SecretKey { name: "apiKey", form: Form::Line };
 
-/// The type that our own setting `azureIdentity` belongs to.
+/// The types that settings of ours for one policy belong to.
+pub(crate) const AWS_CREDENTIALS: &str = "AWSCredentials";
 pub(crate) const AZURE_CREDENTIALS: &str = "AzureCredentials";
 /// The types of a policy, with the field that each needs.
 const TYPES: [(&str, &str); 6] = [
     ("APIKey", "apiKey"),
-    ("AWSCredentials", "awsCredentials"),
+    (AWS_CREDENTIALS, "awsCredentials"),
     ("AzureAPIKey", "azureAPIKey"),
     (AZURE_CREDENTIALS, "azureCredentials"),
     ("GCPCredentials", "gcpCredentials"),
@@ -72,6 +73,7 @@ pub(crate) struct Reader<'a, 'r, 's> {
     pub(crate) settings: &'s Settings,
     pub(crate) environment: &'s Environment<'s>,
     pub(crate) namespace: String,
+    pub(crate) name: String,
     pub(crate) own: PolicySettings,
 }
 
@@ -207,7 +209,7 @@ pub(crate) fn policy<'s>(
     let subject = fields.place().subject();
     let id = format!("{namespace}/{name}");
     let own = settings.policies.of(&id).cloned().unwrap_or_default();
-    let reader = Reader { secrets, settings, environment, namespace: namespace.clone(), own };
+    let reader = Reader { secrets, settings, environment, namespace: namespace.clone(), name, own };
     let top = fields.place().field("spec");
     let spec = match fields.get("spec") {
         Some((tree, place)) => Fields::of(tree, place),
@@ -273,7 +275,7 @@ fn credentials(
             "APIKey" => api_key(fields, reader).map(Credentials::ApiKey),
             "AnthropicAPIKey" => api_key(fields, reader).map(Credentials::AnthropicApiKey),
             "AzureAPIKey" => api_key(fields, reader).map(Credentials::AzureApiKey),
-            "AWSCredentials" => aws::read(fields, reader).map(Credentials::Aws),
+            AWS_CREDENTIALS => aws::read(fields, reader).map(Credentials::Aws),
             AZURE_CREDENTIALS => azure::read(fields, reader).map(Credentials::Azure),
             _ => gcp::read(fields, reader).map(Credentials::Gcp),
         };

@@ -1,7 +1,9 @@
 //! What the user wrote, checked: a plugin configuration becomes a [`Config`] with one policy per
 //! backend, or a list of everything that is wrong with it.
 
+mod assume_role;
 mod aws;
+mod aws_chain;
 mod azure;
 mod backend;
 mod capability;
@@ -24,9 +26,11 @@ mod shape;
 mod targets;
 mod tree;
 mod url;
+mod variables;
 
-pub use aws::{AwsCredentials, AwsSource};
-pub use azure::{AzureCredentials, AzureSource};
+pub use aws::{AwsCredentials, AwsSource, Sts};
+pub use aws_chain::{Authorization, Chain, Container, Instance, Link, Profile, WebIdentity};
+pub use azure::{AzureCredentials, AzureSource, IdentityService};
 pub use backend::{BackendName, Backends, Target};
 pub use credential_override::{CredentialOverride, OverrideSource};
 pub use gcp::{Federation, GcpCredentials, GcpSource};

@@ -98,6 +98,23 @@ impl Endpoint {
         Ok(Self { scheme, authority, path: format!("{slash}{tail}") })
     }
 
+    /// Reads a URL that the environment gives for a service of the platform, which may be plain `http`
+    /// wherever it is.
+    ///
+    /// # Errors
+    ///
+    /// If `text` is no URL, or one of mounted files.
+    pub fn of_platform(text: &str) -> Result<Self, EndpointError> {
+        let authority = text.split(['/', '?']).nth(2).unwrap_or_default().to_ascii_lowercase();
+        Self::parse(text, &[authority])
+    }
+
+    /// The same place with another path below it.
+    pub(crate) fn join(&self, path: &str) -> Self {
+        let root = self.path.trim_end_matches('/');
+        Self { path: format!("{root}{path}"), ..self.clone() }
+    }
+
     /// The host, without a port.
     pub fn host(&self) -> &str {
         rules::split_port(&self.authority).map_or(&self.authority, |(host, _)| host)
@@ -106,6 +123,15 @@ impl Endpoint {
     /// Whether it is at the address of a metadata service.
     pub fn is_metadata(&self) -> bool {
         METADATA_HOSTS.contains(&self.host())
+    }
+}
+
+impl Endpoint {
+    /// Whether it is on the machine itself.
+    pub(crate) fn is_loopback(&self) -> bool {
+        let host = self.host();
+        let is_address = host.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        matches!(host, "localhost" | "[::1]") || (is_address && host.starts_with("127."))
     }
 }
 

@@ -40,6 +40,46 @@ fn http_date(text: &[u8]) -> Option<Duration> {
     since_epoch([year?, month, day?], [hour?, minute?, second?])
 }
 
+/// A date and time (RFC 3339 section 5.6), `2026-11-26T08:00:00.123Z` or with the offset of a zone, as a time
+/// since the Unix epoch, to the millisecond.
+pub(super) fn timestamp(text: &str) -> Option<Duration> {
+    let text = text.trim().as_bytes();
+    let (date, rest) = text.split_at_checked(19)?;
+    if [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')].iter().any(|(at, b)| date.get(*at) != Some(b))
+        || !matches!(date.get(10), Some(b'T' | b't'))
+    {
+        return None;
+    }
+    let [year, month, day, hour, minute, second] =
+        [(0, 4), (5, 7), (8, 10), (11, 13), (14, 16), (17, 19)]
+            .map(|(from, to)| digits(date.get(from..to)));
+    let time = since_epoch([year?, month?, day?], [hour?, minute?, second?])?;
+    let (fraction, zone) = match rest.strip_prefix(b".") {
+        Some(rest) => {
+            let length = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let (fraction, zone) = rest.split_at_checked(length).filter(|_| length > 0)?;
+            // Three digits, of as many as there are.
+            let padded = [fraction, b"000"].concat();
+            (digits(padded.get(..3))?, zone)
+        }
+        None => (0, rest),
+    };
+    let time = time + Duration::from_millis(fraction);
+    match zone {
+        b"Z" | b"z" => Some(time),
+        [sign @ (b'+' | b'-'), hours @ .., b':', tens, ones] if hours.len() == 2 => {
+            let (hours, minutes) = (digits(Some(hours))?, digits(Some(&[*tens, *ones]))?);
+            if hours > 23 || minutes > 59 {
+                return None;
+            }
+            let offset = Duration::from_secs((hours * 60 + minutes) * 60);
+            // East of Greenwich it is later.
+            if *sign == b'+' { time.checked_sub(offset) } else { time.checked_add(offset) }
+        }
+        _ => None,
+    }
+}
+
 /// A moment of the Gregorian calendar, in UTC, as a time since the Unix epoch.
 fn since_epoch([year, month, day]: [u64; 3], [hour, minute, second]: [u64; 3]) -> Option<Duration> {
     // A leap second has the number 60.
@@ -119,6 +159,41 @@ mod tests {
             ("Mon, 01 Mar 2100 00:00:00 GMT", 4_107_542_400),
         ] {
             assert_eq!(date(text), Some(seconds), "{text}");
+        }
+    }
+
+    #[test]
+    fn timestamps_have_fractions_and_zones() {
+        for (text, milliseconds) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("2027-01-15T08:00:00Z", 1_800_000_000_000),
+            ("2027-01-15t08:00:00z", 1_800_000_000_000),
+            (" 2027-01-15T08:00:00Z\n", 1_800_000_000_000),
+            ("2027-01-15T08:00:00.5Z", 1_800_000_000_500),
+            ("2027-01-15T08:00:00.123456789Z", 1_800_000_000_123),
+            ("2027-01-15T09:00:00+01:00", 1_800_000_000_000),
+            ("2027-01-15T02:30:00-05:30", 1_800_000_000_000),
+            ("2027-01-15T08:00:00.25+00:00", 1_800_000_000_250),
+        ] {
+            assert_eq!(timestamp(text), Some(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in [
+            "",
+            "2027-01-15",
+            "2027-01-15T08:00:00",
+            "2027-01-15 08:00:00Z",
+            "2027-01-15T08:00:00.Z",
+            "2027-01-15T08:00:00+01",
+            "2027-01-15T08:00:00+0100",
+            "2027-01-15T08:00:00+24:00",
+            "2027-01-15T08:00:00Zulu",
+            "2027-13-15T08:00:00Z",
+            "2027-01-15T24:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "1970-01-01T00:00:00+01:00",
+            "+027-01-15T08:00:00Z",
+        ] {
+            assert_eq!(timestamp(text), None, "{text:?}");
         }
     }
 

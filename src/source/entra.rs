@@ -3,8 +3,8 @@
 
 use super::form::Form;
 use super::{
-    Failure, Fingerprint, Input, Inputs, Material, Next, Oidc, Reason, Reply, Source, Step, oauth,
-    oidc,
+    Assertion, Failure, Fingerprint, Input, Inputs, Material, Next, Reason, Reply, Source, Step,
+    assertion, oauth,
 };
 use crate::credential::Secret;
 use crate::policy::Endpoint;
@@ -39,7 +39,7 @@ pub enum Proof {
     /// A secret of the application.
     Secret(Input),
     /// A token of another provider, which the application trusts.
-    Assertion(Oidc),
+    Assertion(Assertion),
 }
 
 impl Source for Entra {
@@ -53,8 +53,9 @@ impl Source for Entra {
             Proof::Secret(secret) => {
                 secret.require(inputs, TOKEN).map(|secret| exchange.with_secret(secret))
             }
-            Proof::Assertion(oidc) => oidc::Exchange::new(oidc, inputs)
-                .map(|oidc| exchange.with_assertion(oidc, Again::Once, now)),
+            Proof::Assertion(assertion) => assertion
+                .exchange(inputs)
+                .map(|assertion| exchange.with_assertion(assertion, Again::Once, now)),
         };
         step.unwrap_or_else(Step::Failed)
     }
@@ -62,7 +63,7 @@ impl Source for Entra {
     fn needs(&self) -> Vec<usize> {
         match &self.proof {
             Proof::Secret(secret) => secret.need().into_iter().collect(),
-            Proof::Assertion(oidc) => oidc.needs(),
+            Proof::Assertion(assertion) => assertion.needs(),
         }
     }
 
@@ -73,7 +74,7 @@ impl Source for Entra {
                 print.text("secret");
                 secret.fingerprint(print);
             }
-            Proof::Assertion(oidc) => oidc.fingerprint(print),
+            Proof::Assertion(assertion) => assertion.fingerprint(print),
         }
     }
 }
@@ -106,25 +107,25 @@ impl Exchange {
 
     fn with_assertion(
         self: Rc<Self>,
-        oidc: Rc<oidc::Exchange>,
+        assertion: assertion::Exchange,
         again: Again,
         now: Duration,
     ) -> Step {
-        let assertion = Rc::clone(&oidc).begin();
-        assertion.and_then(now, move |obtained, _| {
-            let Material::Line(assertion) = obtained.material else {
+        assertion.begin(now).and_then(now, move |obtained, _| {
+            let Material::Line(token) = obtained.material else {
                 return Step::Failed(Failure::new(TOKEN, Reason::Malformed));
             };
             let mut form = self.form();
             form.field("client_assertion_type", JWT_BEARER);
-            form.field("client_assertion", assertion.expose());
+            form.field("client_assertion", token.expose());
             let call = oauth::call(TOKEN, &self.token_endpoint, form);
             let next = move |reply: &Reply<'_>, now| {
-                let [id, secret] = oidc.secrets();
-                match oauth::token(TOKEN, reply, now, &[&assertion, id, secret]) {
+                let mut secrets = vec![&token];
+                secrets.extend(assertion.secrets());
+                match oauth::token(TOKEN, reply, now, &secrets) {
                     Ok(obtained) => Step::Done(obtained),
                     Err(failure) if again == Again::Once && is_out_of_date(&failure) => {
-                        self.with_assertion(oidc, Again::Never, now)
+                        self.with_assertion(assertion, Again::Never, now)
                     }
                     Err(failure) => Step::Failed(failure),
                 }

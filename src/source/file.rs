@@ -26,11 +26,21 @@ pub struct MountedFile {
 pub enum FileForm {
     /// One line.
     Line,
+    /// A document that another source reads.
+    Document,
     /// Profiles of AWS, of which one has the keys.
     AwsKeys {
         /// That one.
         profile: String,
     },
+}
+
+impl MountedFile {
+    /// A token that the platform keeps in a file: read for every exchange, and never kept.
+    pub(super) fn token(path: &str) -> Self {
+        let subject = format!("the token file {path}");
+        Self { path: path.to_owned(), subject, form: FileForm::Line }
+    }
 }
 
 impl Source for MountedFile {
@@ -44,7 +54,7 @@ impl Source for MountedFile {
         };
         let file = self.clone();
         let next = move |reply: &Reply<'_>, now| match file.read(reply, now) {
-            Ok(material) => Step::Done(Obtained { material, expires_at: None }),
+            Ok(material) => Step::Done(Obtained::new(material, None)),
             Err(failure) => Step::Failed(failure),
         };
         Step::Call(call, Next::new(next))
@@ -58,6 +68,7 @@ impl Source for MountedFile {
         print.text("file").text(&self.path);
         match &self.form {
             FileForm::Line => print.text("line"),
+            FileForm::Document => print.text("document"),
             FileForm::AwsKeys { profile } => print.text("keys").text(profile),
         };
     }
@@ -83,6 +94,9 @@ impl MountedFile {
         match &self.form {
             FileForm::Line => {
                 Secret::line(text).map(Material::Line).map_err(|error| wrong(&error.to_string()))
+            }
+            FileForm::Document => {
+                Secret::document(text).map(Material::Line).map_err(|e| wrong(&e.to_string()))
             }
             FileForm::AwsKeys { profile } => keys::from_file(text, profile)
                 .map(Material::Keys)

@@ -21,6 +21,11 @@ impl Form {
         push_encoded(&mut self.0, value);
     }
 
+    /// The same as a query.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// The body.
     pub(super) fn into_body(self) -> Vec<u8> {
         self.0.into_bytes()

@@ -1,6 +1,7 @@
 //! How long a token lives, by what is said with it.
 
 use super::answer::Field;
+use super::date::timestamp;
 use crate::policy::Tree;
 use std::time::Duration;
 
@@ -25,6 +26,21 @@ pub(super) fn end(reply: &Tree, now: Duration) -> Option<Duration> {
         return None;
     }
     now.checked_add(life.min(LONGEST))
+}
+
+/// When AWS keys end by their `Expiration`, which is a date and time or, in JSON of STS, seconds since the
+/// Unix epoch: as it is said, before now or not. `None` if that cannot be.
+pub(super) fn expiration(keys: &Tree, now: Duration) -> Option<Duration> {
+    let end = match Field::of(keys, "Expiration") {
+        Field::Is(Tree::Text(text)) => match timestamp(text) {
+            Some(end) => end,
+            None => Duration::from_millis(milliseconds(text.trim())?),
+        },
+        Field::Is(value) => number(value).filter(|end| !end.is_zero())?,
+        Field::Twice => return None,
+        Field::Absent => now.checked_add(UNSAID)?,
+    };
+    Some(end.min(now.checked_add(LONGEST)?))
 }
 
 /// Seconds, as a number or as the text of one.

@@ -5,21 +5,35 @@
 //! reply. A chain of exchanges is one put behind the other by [`Step::and_then`].
 
 mod answer;
+mod assertion;
+mod aws_keys;
+mod chain;
+mod container;
 mod date;
 mod entra;
 mod failure;
 mod file;
 mod fingerprint;
 mod form;
+mod instance;
 mod life;
+mod managed_identity;
 mod oauth;
 mod oidc;
+mod profile;
+mod sts;
+mod sts_reply;
+mod xml;
 
+pub use assertion::Assertion;
+pub use chain::AwsChain;
 pub use entra::{Entra, Proof};
 pub use failure::{Failure, Reason};
 pub use file::{FileForm, MountedFile};
 pub use fingerprint::Fingerprint;
+pub use managed_identity::AzureManagedIdentity;
 pub use oidc::Oidc;
+pub use sts::{AssumeRole, GivenKeys, WebIdentityRole};
 
 use crate::credential::{AwsKeys, Secret};
 use crate::policy::Endpoint;
@@ -60,21 +74,42 @@ impl fmt::Debug for Next {
     }
 }
 
+impl From<Result<Obtained, Failure>> for Step {
+    fn from(result: Result<Obtained, Failure>) -> Self {
+        match result {
+            Ok(obtained) => Self::Done(obtained),
+            Err(failure) => Self::Failed(failure),
+        }
+    }
+}
+
 impl Step {
+    /// Goes on with what comes of this exchange, once something has.
+    pub fn then(
+        self,
+        now: Duration,
+        next: impl FnOnce(Result<Obtained, Failure>, Duration) -> Self + 'static,
+    ) -> Self {
+        match self {
+            Self::Done(obtained) => next(Ok(obtained), now),
+            Self::Failed(failure) => next(Err(failure), now),
+            Self::Call(call, inner) => {
+                let take = move |reply: &Reply<'_>, now| inner.take(reply, now).then(now, next);
+                Self::Call(call, Next::new(take))
+            }
+        }
+    }
+
     /// Goes on with what this exchange obtains, once it has.
     pub fn and_then(
         self,
         now: Duration,
         next: impl FnOnce(Obtained, Duration) -> Self + 'static,
     ) -> Self {
-        match self {
-            Self::Done(obtained) => next(obtained, now),
-            Self::Failed(failure) => Self::Failed(failure),
-            Self::Call(call, inner) => {
-                let take = move |reply: &Reply<'_>, now| inner.take(reply, now).and_then(now, next);
-                Self::Call(call, Next::new(take))
-            }
-        }
+        self.then(now, |result, now| match result {
+            Ok(obtained) => next(obtained, now),
+            Err(failure) => Self::Failed(failure),
+        })
     }
 }
 
@@ -150,6 +185,17 @@ pub struct Obtained {
     pub material: Material,
     /// When it ends, as a time since the Unix epoch; `None` if it does not.
     pub expires_at: Option<Duration>,
+    /// Which of several sources it came from, for the log.
+    pub note: Option<String>,
+    /// Whether it had ended when it came, and is used for a while all the same.
+    pub late: bool,
+}
+
+impl Obtained {
+    /// What ends at `expires_at`, of which no more is said.
+    pub fn new(material: Material, expires_at: Option<Duration>) -> Self {
+        Self { material, expires_at, note: None, late: false }
+    }
 }
 
 /// See [`Obtained`].

@@ -75,7 +75,7 @@ pub(super) fn token(
         Field::Is(_) | Field::Twice => return Err(wrong("its token_type is not Bearer")),
     }
     let end = life::end(&document, now).ok_or_else(|| wrong("its expires_in cannot be"))?;
-    Ok(Obtained { material: Material::Line(token), expires_at: Some(end) })
+    Ok(Obtained::new(Material::Line(token), Some(end)))
 }
 
 /// Why there is no token, or no document that leads to one.

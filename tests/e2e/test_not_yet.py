@@ -13,13 +13,6 @@ from launch import validate
 from manifests import Manifest, config, keyed, policy, secret
 
 MARKER = "marker-of-a-secret-08c5"
-EXCHANGE = {
-    "oidc": {
-        "provider": {"issuer": "https://idp.example"},
-        "clientID": "c",
-        "clientSecret": {"name": "s"},
-    }
-}
 EGRESS = {"egress": {"cluster": "egress"}, "files": {"cluster": "egress"}}
 
 
@@ -34,12 +27,6 @@ def override(**source: Any) -> Manifest:
 
 
 LATER = {
-    "AWS by OIDC": kind(
-        "AWSCredentials",
-        "awsCredentials",
-        region="us-east-1",
-        oidcExchangeToken={"awsRoleArn": "arn:aws:iam::123456789012:role/r", **EXCHANGE},
-    ),
     "GCP by its surroundings": kind(
         "GCPCredentials", "gcpCredentials", projectName="p", region="us-east1"
     ),

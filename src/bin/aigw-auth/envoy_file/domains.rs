@@ -4,7 +4,7 @@ use super::findings::Findings;
 use super::node::Node;
 use super::plugin::{policy_of, signs};
 use super::route::Route;
-use aigw_auth::aws::host::{bedrock, bedrock_region, signed_form, split_port};
+use aigw_auth::aws::host::{first_label, region_of, service, signed_form, split_port};
 use aigw_auth::policy::{Config, Credentials, quote};
 
 /// Notes hosts that the filter sets and that no virtual host of the route configuration has.
@@ -27,15 +27,15 @@ pub(crate) fn check(config: &Config, route: &Route<'_>, findings: &mut Findings)
     }
 }
 
-/// The host that requests for a cluster are signed for, if that can be told: a host of Bedrock that they
-/// come with is kept.
+/// The host that requests for a cluster are signed for, if that can be told: a host of the service that
+/// they come with is kept.
 fn signed_host(config: &Config, cluster: &str, domains: &Node<'_>) -> Option<String> {
     let policy = policy_of(config, cluster).filter(|policy| signs(policy))?;
     let Credentials::Aws(aws) = &policy.credentials else { return None };
     match &config.backends.target(cluster.as_bytes())?.host {
         Some(host) => Some(signed_form(host)),
-        None if domains.items().iter().any(|domain| may_be_bedrock(domain.text())) => None,
-        None => Some(bedrock(&aws.region)),
+        None if domains.items().iter().any(|d| may_be_of(&aws.service, d.text())) => None,
+        None => Some(service(&aws.service, &aws.region)),
     }
 }
 
@@ -49,26 +49,28 @@ fn covers(domain: &str, host: &str) -> bool {
     }
 }
 
-/// Whether a domain of a virtual host is for any host of Bedrock.
-fn may_be_bedrock(domain: &str) -> bool {
+/// Whether a domain of a virtual host is for any host of a service.
+fn may_be_of(service: &str, domain: &str) -> bool {
     let domain = signed_form(domain);
-    let is_bedrock = |host: &str| bedrock_region(split_port(host).0).is_some();
+    let is_one = |host: &str| region_of(service, split_port(host).0).is_some();
+    let label = first_label(service);
     match (domain.strip_prefix('*'), domain.strip_suffix('*')) {
         (Some(""), _) => true,
         (Some(end), _) => ["", ".us-east-1", ".us-east-1.vpce"].iter().any(|middle| {
-            let host = format!("bedrock-runtime{middle}{end}");
-            is_bedrock(&host) || is_bedrock(&format!("vpce-1.{host}"))
+            let host = format!("{label}{middle}{end}");
+            is_one(&host) || is_one(&format!("vpce-1.{host}"))
         }),
-        (None, Some(start)) => ["bedrock-runtime", "vpce-"]
+        (None, Some(start)) => [label, "vpce-"]
             .iter()
             .any(|first| first.starts_with(start) || start.starts_with(first)),
-        (None, None) => is_bedrock(&domain),
+        (None, None) => is_one(&domain),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aigw_auth::aws::host::BEDROCK;
 
     #[test]
     fn domains_cover_hosts_as_envoy_has_it() {
@@ -95,10 +97,10 @@ mod tests {
             "bedrock-*",
             "bedrock-runtime.eu-*",
         ] {
-            assert!(may_be_bedrock(domain), "{domain}");
+            assert!(may_be_of(BEDROCK, domain), "{domain}");
         }
         for domain in ["gateway.local", "*.local", "gateway.*", "s3.us-east-1.amazonaws.com"] {
-            assert!(!may_be_bedrock(domain), "{domain}");
+            assert!(!may_be_of(BEDROCK, domain), "{domain}");
         }
     }
 }
