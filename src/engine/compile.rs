@@ -41,6 +41,8 @@ pub struct Entry {
     pub obtains: bool,
     /// The names of the headers that it writes, with a comma between them.
     pub writes: &'static str,
+    /// Which of several sources its credential comes from, for the log, if that is known from the start.
+    pub note: Option<&'static str>,
     /// What it puts on requests, if that is at hand.
     pub(crate) means: Option<Means>,
 }
@@ -98,6 +100,10 @@ impl Filter {
                 signs: matches!(means, Some(Means::Signing(_)))
                     || matches!(wear, Some((_, Wear::Signature { .. }))),
                 obtains: wear.is_some(),
+                note: match &policy.credentials {
+                    Credentials::Aws(aws) => aws.answered,
+                    _ => None,
+                },
                 writes: wear.as_ref().map_or("", |(_, wear)| wear.writes()),
                 means,
             });

@@ -65,6 +65,11 @@ impl RootContext for Root {
                     env!("CARGO_PKG_VERSION"),
                     filter.entries().len()
                 );
+                for entry in filter.entries() {
+                    if let Some(note) = entry.note {
+                        log::info!("{}: {note}", entry.id);
+                    }
+                }
                 // What this VM had before may hold leases.
                 self.release();
                 // A number that no other machine has: the state is of the host's random numbers.

@@ -39,6 +39,8 @@ pub struct AwsCredentials {
     pub sts: Sts,
     /// The name of sessions that have none of their own.
     pub session_name: String,
+    /// Which link of the default chain the environment answers by itself, for the log.
+    pub answered: Option<&'static str>,
 }
 
 /// Where roles are assumed.
@@ -78,6 +80,15 @@ pub enum AwsSource {
 }
 
 impl AwsSource {
+    /// The link of the default chain that this is, if the environment answers it by itself.
+    fn link(&self) -> Option<&'static str> {
+        match self {
+            Self::Keys(_) => Some("the default chain: the environment answered"),
+            Self::Bearer(_) => Some("the default chain: AWS_BEARER_TOKEN_BEDROCK answered"),
+            _ => None,
+        }
+    }
+
     /// Whether it surely asks STS for a role.
     fn assumes(&self) -> bool {
         match self {
@@ -122,6 +133,7 @@ pub(crate) fn read(
         Some(AwsSource::Oidc { exchange: Box::new(exchange?), role_arn: role_arn? })
     });
     fields.finish();
+    let mut answered = None;
     let source = match (file, oidc) {
         (Some(_), Some(_)) => {
             place.error("At most one of credentialsFile or oidcExchangeToken may be specified");
@@ -132,7 +144,11 @@ pub(crate) fn read(
             reader.needs_egress(place, "exchanges a token of an identity provider");
             oidc
         }
-        (None, None) => default_chain(reader, place),
+        (None, None) => {
+            let source = default_chain(reader, place);
+            answered = source.as_ref().and_then(AwsSource::link);
+            source
+        }
     };
     let (region, source) = (region?, source?);
     let sts = sts(reader, place, &region)?;
@@ -157,6 +173,7 @@ pub(crate) fn read(
         assume_role,
         sts,
         session_name: session_name(&reader.name),
+        answered,
     })
 }
 
