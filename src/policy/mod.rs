@@ -43,5 +43,5 @@ pub use secrets::{
     Environment, EnvironmentSecret, SecretOrigin, SecretSettings, SecretSource, Variable,
 };
 pub use settings::{ClientCredentials, Egress, Position, Route, Settings, UnmatchedBackend};
-pub use tree::Tree;
+pub use tree::{Field, Tree};
 pub use url::{Endpoint, EndpointError, Scheme};

@@ -120,3 +120,40 @@ impl<'de> Visitor<'de> for TreeVisitor {
         Ok(Tree::Map(entries))
     }
 }
+/// A field of a document that somebody else wrote, which may have any others.
+pub enum Field<'t> {
+    /// This is its value.
+    Is(&'t Tree),
+    /// It is not there, or null.
+    Absent,
+    /// It is there twice, and who reads it could take either.
+    Twice,
+}
+
+impl<'t> Field<'t> {
+    /// The field of this name.
+    pub fn of(tree: &'t Tree, name: &str) -> Self {
+        let Tree::Map(entries) = tree else { return Self::Absent };
+        let mut found = None;
+        for (other, value) in entries {
+            if other == name {
+                match found {
+                    Some(first) if first != value => return Self::Twice,
+                    _ => found = Some(value),
+                }
+            }
+        }
+        match found {
+            None | Some(Tree::Null) => Self::Absent,
+            Some(value) => Self::Is(value),
+        }
+    }
+
+    /// Its text, if it is one.
+    pub fn text(self) -> Option<&'t str> {
+        match self {
+            Self::Is(value) => value.as_text(),
+            Self::Absent | Self::Twice => None,
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 use super::date::retry_after;
 use super::{Answer, Failure, Reason, Reply};
+pub(super) use crate::policy::Field;
 use crate::policy::Tree;
 use std::time::Duration;
 
@@ -53,42 +54,4 @@ pub(super) fn body<'a>(answer: &Answer<'a>) -> Option<&'a [u8]> {
 /// The body as JSON. It may hold secrets.
 pub(super) fn json(answer: &Answer<'_>) -> Option<Tree> {
     serde_json::from_slice(body(answer)?).ok()
-}
-
-/// A field of a document.
-pub(super) enum Field<'t> {
-    /// This is its value.
-    Is(&'t Tree),
-    /// It is not there, or null.
-    Absent,
-    /// It is there twice, and who reads it could take either.
-    Twice,
-}
-
-impl<'t> Field<'t> {
-    /// The field of this name.
-    pub(super) fn of(tree: &'t Tree, name: &str) -> Self {
-        let Tree::Map(entries) = tree else { return Self::Absent };
-        let mut found = None;
-        for (other, value) in entries {
-            if other == name {
-                match found {
-                    Some(first) if first != value => return Self::Twice,
-                    _ => found = Some(value),
-                }
-            }
-        }
-        match found {
-            None | Some(Tree::Null) => Self::Absent,
-            Some(value) => Self::Is(value),
-        }
-    }
-
-    /// Its text, if it is one.
-    pub(super) fn text(self) -> Option<&'t str> {
-        match self {
-            Self::Is(value) => value.as_text(),
-            Self::Absent | Self::Twice => None,
-        }
-    }
 }

@@ -29,7 +29,15 @@ KEYED = {
 }
 """Examples with a key: the variable, a path, the header and what it must hold."""
 
-OBTAINED = {"azure-entra", "mounted-secrets"}
+OBTAINED = {
+    "aks-workload-identity",
+    "azure-entra",
+    "bedrock-oidc",
+    "ec2",
+    "eks-irsa",
+    "eks-pod-identity",
+    "mounted-secrets",
+}
 """Those whose credential is obtained: see test_examples.py."""
 EXAMPLES = sorted({path.stem for path in (ROOT / "examples").glob("*.yaml")} - OBTAINED)
 KEYS = Keys("AKIDOFTHEEXAMPLE", "real-key-of/aws", "real-key-token")
