@@ -27,15 +27,6 @@ fn lines(spec: &Value, settings: Value) -> Vec<String> {
 }
 
 #[test]
-fn credentials_that_have_to_be_obtained_are_refused_in_one_line() {
-    let spec = json!({"type": "GCPCredentials", "gcpCredentials": {
-        "projectName": "p", "region": "r"}});
-    let line =
-        "BackendSecurityPolicy default/p: spec.type: this version cannot obtain GCPCredentials yet";
-    assert_eq!(lines(&spec, json!({})), [line]);
-}
-
-#[test]
 fn a_credential_of_the_request_is_refused_in_one_line() {
     let spec = json!({
         "type": "APIKey",
@@ -67,6 +58,9 @@ fn what_can_be_obtained_is_taken() {
                 "provider": {"issuer": "https://idp.example"},
                 "clientIDRef": secret, "clientSecret": secret}}}}),
         json!({"type": "AWSCredentials", "awsCredentials": {"region": "us-east-1"}}),
+        json!({"type": "GCPCredentials", "gcpCredentials": {
+            "projectName": "p", "region": "r", "credentialsFile": {"secretRef": secret}}}),
+        json!({"type": "GCPCredentials", "gcpCredentials": {"projectName": "p", "region": "r"}}),
     ] {
         assert_eq!(lines(&spec, json!({"secrets": {"mountPath": "/mnt"}})), [""; 0], "{spec}");
     }

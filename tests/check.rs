@@ -118,18 +118,18 @@ fn keys_that_occur_twice_in_yaml_are_errors() {
 #[test]
 fn what_the_filter_cannot_do_yet_is_a_warning() {
     let files = Files::new();
-    let policy = POLICY.replace("type: APIKey", "type: GCPCredentials").replace(
+    let policy = POLICY.replace(
         "apiKey: {secretRef: {name: openai}}",
-        "gcpCredentials: {projectName: p, region: us-central1}",
+        "apiKey: {secretRef: {name: openai}}\n  credentialOverride: {fromRequestHeaders: {}}",
     );
-    let file = files.write("google.yaml", &policy);
+    let file = files.write("override.yaml", &format!("{policy}---{SECRET}"));
     let (good, _, errors) = check(&[&file]);
     assert!(good);
     assert_eq!(
         errors,
         format!(
-            "{}: warning: BackendSecurityPolicy default/openai: spec.type: this version cannot \
-             obtain GCPCredentials yet\n",
+            "{}: warning: BackendSecurityPolicy default/openai: spec.credentialOverride: this \
+             version cannot take a credential from the request yet\n",
             file.display()
         )
     );

@@ -24,6 +24,9 @@ aws_session_token = marker
 role_arn = marker
 ";
 
+const USER: &str = r#"{"type": "authorized_user", "client_id": "marker", "client_secret": "marker",
+    "refresh_token": "marker"}"#;
+
 struct Case {
     name: String,
     /// The configuration as text; JSON if it came as an object.
@@ -131,7 +134,7 @@ fn assemble(case: &Value) -> Value {
                         "client-id": "marker",
                         "client-secret": "marker",
                         "credentials": CREDENTIALS,
-                        "service_account.json": "{\"marker\": 1}",
+                        "service_account.json": USER,
                     },
                 },
             ])

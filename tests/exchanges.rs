@@ -116,11 +116,13 @@ impl Asker {
 fn written(call: &Call) -> Value {
     let mut headers = Map::new();
     for (name, value) in &call.headers {
-        assert!(headers.insert((*name).to_owned(), json!(value)).is_none(), "{name} twice");
+        let name = name.clone().into_owned();
+        assert!(headers.insert(name.clone(), json!(value)).is_none(), "{name} twice");
     }
     let mut written = json!({"step": call.step, "method": call.method, "headers": headers});
     match &call.target {
         Target::File(path) => written["path"] = json!(path),
+        Target::Signer(_) => written["signer"] = json!(true),
         Target::Url(Endpoint { scheme, authority, path }) => {
             let scheme = if *scheme == Scheme::Http { "http" } else { "https" };
             written["url"] = json!(format!("{scheme}://{authority}{path}"));

@@ -200,6 +200,7 @@ fn verify_call(call: &Call) {
     let sends = sends || !call.body.is_empty();
     match &call.target {
         Target::File(path) => assert!(path == "/a/b/c" && !sends),
+        Target::Signer(_) => unreachable!(),
         Target::Url(endpoint) => {
             assert!(endpoint.scheme == Scheme::Https || endpoint.host() == PLAINTEXT);
             assert!(!endpoint.is_metadata() && endpoint.host() != "files.local");

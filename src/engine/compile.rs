@@ -6,7 +6,7 @@ use super::known::Known;
 use super::refresh::Plan;
 use super::sources::Sources;
 use crate::credential::Credential;
-use crate::inject::Signing;
+use crate::inject::{Signing, VertexPath};
 use crate::policy::{
     AwsSource, Backends, ClientCredentials, Config, Credentials, Policy, Position, Problem,
     UnmatchedBackend,
@@ -43,6 +43,8 @@ pub struct Entry {
     pub writes: &'static str,
     /// Which of several sources its credential comes from, for the log, if that is known from the start.
     pub note: Option<&'static str>,
+    /// What it puts into the path of Vertex AI.
+    pub(crate) vertex: Option<VertexPath>,
     /// What it puts on requests, if that is at hand.
     pub(crate) means: Option<Means>,
 }
@@ -100,6 +102,13 @@ impl Filter {
                 signs: matches!(means, Some(Means::Signing(_)))
                     || matches!(wear, Some((_, Wear::Signature { .. }))),
                 obtains: wear.is_some(),
+                vertex: match &policy.credentials {
+                    Credentials::Gcp(gcp) => Some(VertexPath {
+                        project: gcp.project_name.clone(),
+                        location: gcp.region.clone(),
+                    }),
+                    _ => None,
+                },
                 note: match &policy.credentials {
                     Credentials::Aws(aws) => aws.answered,
                     _ => None,

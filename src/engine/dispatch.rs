@@ -44,6 +44,8 @@ impl Egresses {
                 let path = utf8_percent_encode(path, ENCODED).to_string();
                 (self.files_cluster.as_deref()?, FILES_HOST, path, None)
             }
+            // Nothing of it leaves Envoy.
+            Target::Signer(_) => return None,
             Target::Url(endpoint) => {
                 let route = self.egress.route(endpoint)?;
                 let path = endpoint.path.clone();
@@ -56,7 +58,7 @@ impl Egresses {
             (":authority", authority.to_owned()),
         ];
         headers.extend(scheme.map(|scheme| (SCHEME, scheme.to_owned())));
-        headers.extend(call.headers.iter().cloned());
+        headers.extend(call.headers.iter().map(|(name, value)| (name.as_ref(), value.clone())));
         Some(Dispatch { cluster, headers, body: &call.body })
     }
 
@@ -98,7 +100,7 @@ mod tests {
     }
 
     fn sent(egresses: &Egresses, target: Target) -> Option<(String, Vec<(String, String)>)> {
-        let headers = vec![("accept", "application/json".to_owned())];
+        let headers = vec![("accept".into(), "application/json".to_owned())];
         let call = Call { step: "s", target, method: "POST", headers, body: b"b".to_vec() };
         let dispatch = egresses.dispatch(&call)?;
         assert_eq!(dispatch.body, b"b");

@@ -80,7 +80,10 @@ pub fn decide<'a>(filter: &'a Filter, attempt: &Attempt<'a>) -> Decision<'a> {
             let ready = || attempt.ready.map(|ready| &ready.means);
             match (entry.means.as_ref().or_else(ready), attempt.body) {
                 (None, _) if entry.obtains => return Decision::AwaitCredential(entry),
-                (Some(Means::Credential(credential)), _) => Put::Credential(credential),
+                (Some(Means::Credential(credential)), _) => match &entry.vertex {
+                    Some(path) => Put::Vertex(credential, path),
+                    None => Put::Credential(credential),
+                },
                 (Some(Means::Signing(signing)), Some(body)) => {
                     Put::Signature(signing, Occasion { host, now: attempt.now, body })
                 }

@@ -5,11 +5,13 @@ use crate::aws::role::Role;
 use crate::cache::Kind;
 use crate::policy::{
     AwsCredentials, AwsSource, AzureCredentials, AzureSource, Chain, Config, Credentials,
-    OidcClientId, OidcExchange, Policy, SecretOrigin, SecretSource, Settings,
+    GcpCredentials, GcpSource, OidcClientId, OidcExchange, Policy, SecretOrigin, SecretSource,
+    Settings,
 };
 use crate::source::{
     Assertion, AssumeRole, AwsChain, AzureManagedIdentity, Entra, FileForm, Fingerprint, GivenKeys,
-    Input, InputValue, MountedFile, Oidc, Proof, Source, WebIdentityRole,
+    GoogleFederation, GoogleToken, Input, InputValue, MountedFile, Oidc, Proof, Source,
+    WebIdentityRole,
 };
 
 /// The first text of every fingerprint: what is obtained by another version is another credential.
@@ -43,7 +45,7 @@ impl<'s> Sources<'s> {
                 (self.keys(aws)?, wear)
             }
             Credentials::Azure(azure) => (self.azure(azure)?, Wear::Bearer),
-            Credentials::Gcp(_) => return None,
+            Credentials::Gcp(gcp) => (self.google(gcp)?, Wear::Bearer),
         };
         let needs = self.items.get(item).map_or_else(Vec::new, |item| item.source.needs());
         for index in needs.into_iter().chain([item]) {
@@ -113,6 +115,27 @@ impl<'s> Sources<'s> {
         ))
     }
 
+    fn google(&mut self, gcp: &GcpCredentials) -> Option<usize> {
+        let limits = gcp.limits.clone();
+        let source = match &gcp.source {
+            GcpSource::File(file) => {
+                GoogleToken::Secret(self.input_of(file, FileForm::Document)?, limits)
+            }
+            GcpSource::Federation(federation) => {
+                GoogleToken::Federation(Box::new(GoogleFederation {
+                    token_url: federation.token_url.clone(),
+                    audience: federation.audience.clone(),
+                    subject: Assertion::Oidc(self.oidc(&federation.exchange)?),
+                    impersonation: federation.impersonation.clone(),
+                }))
+            }
+            GcpSource::DefaultFile(path) => GoogleToken::File(path.clone(), limits),
+            GcpSource::Metadata(root) => GoogleToken::Metadata(root.clone()),
+            GcpSource::UnknownEnvironment => return None,
+        };
+        Some(self.item(Kind::Token, Box::new(source)))
+    }
+
     fn oidc(&mut self, exchange: &OidcExchange) -> Option<Oidc> {
         let client_id = match &exchange.client_id {
             // It stands in the manifest, and goes where a secret one would.
@@ -134,15 +157,20 @@ impl<'s> Sources<'s> {
         })
     }
 
-    /// A text that a source needs.
+    /// A line that a source needs.
     fn input(&mut self, secret: &SecretSource) -> Option<Input> {
+        self.input_of(secret, FileForm::Line)
+    }
+
+    /// A text that a source needs.
+    fn input_of(&mut self, secret: &SecretSource, form: FileForm) -> Option<Input> {
         let (origin, value) = match &secret.origin {
             SecretOrigin::Resource(text) => ("", InputValue::Given(text.clone())),
             SecretOrigin::Environment(variable, text) => {
                 (variable.as_str(), InputValue::Given(text.clone()))
             }
             SecretOrigin::File(path) => {
-                (path.as_str(), InputValue::Obtained(self.file(secret, FileForm::Line)?))
+                (path.as_str(), InputValue::Obtained(self.file(secret, form)?))
             }
             SecretOrigin::Variable(_) => return None,
         };

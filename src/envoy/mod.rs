@@ -7,6 +7,7 @@ mod header_map;
 mod host;
 mod root;
 mod shared;
+mod signer;
 mod statistics;
 mod store;
 mod stream;

@@ -4,6 +4,7 @@ use super::callout::{self, Received};
 use super::complaints::Complaints;
 use super::flow::{Flow, Outcome};
 use super::host;
+use super::signer;
 use super::statistics::Statistics;
 use super::store::Store;
 use crate::cache::{Now, SharedStore};
@@ -11,7 +12,7 @@ use crate::engine::{
     Effect, Entry, Filter, Place, Plan, Ready, Refresh, Refusal, Shortage, Waiter, Waiting,
     Withheld,
 };
-use crate::source::Reply;
+use crate::source::{Answer, Call, Reply, Target};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
@@ -204,6 +205,18 @@ impl Shared {
     fn perform(&self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
+                Effect::Call(call, Call { target: Target::Signer(key), body, .. }) => {
+                    let signature = signer::sign(&key, &body);
+                    let answer = Answer {
+                        status: if signature.is_some() { 200 } else { 400 },
+                        headers: &[],
+                        body: signature.as_deref().unwrap_or_default(),
+                    };
+                    let reply = Reply::Answer(answer);
+                    let now = host::now();
+                    let effects = self.refresh.borrow_mut().reply(call, &reply, &Store, now);
+                    self.perform(effects);
+                }
                 Effect::Call(call, what) => {
                     let dispatch = self.filter.egresses().dispatch(&what);
                     let timeout = self.filter.egresses().timeout();

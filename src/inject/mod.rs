@@ -4,8 +4,10 @@
 mod query;
 mod sign;
 mod strip;
+mod vertex;
 
 pub use sign::{AUTHORITY, Occasion, SignError, Signing, concerns_signature, signable};
+pub use vertex::VertexPath;
 
 use crate::aws::sigv4::SECURITY_TOKEN;
 use crate::credential::{Credential, CredentialHeader};
@@ -83,17 +85,26 @@ pub enum Put<'a> {
     Nothing,
     /// A credential in a header of its own.
     Credential(&'a Credential),
+    /// A credential in a header of its own, and project and location in the path of Vertex AI.
+    Vertex(&'a Credential, &'a VertexPath),
     /// A signature.
     Signature(&'a Signing, Occasion<'a>),
 }
 
-impl Put<'_> {
+impl<'a> Put<'a> {
+    /// The credential that has a header of its own.
+    fn credential(self) -> Option<&'a Credential> {
+        match self {
+            Self::Credential(credential) | Self::Vertex(credential, _) => Some(credential),
+            Self::Nothing | Self::Signature(..) => None,
+        }
+    }
+
     /// Whether it replaces a header of this name, whosever that is.
     fn replaces(self, name: &str) -> bool {
         match self {
-            Self::Nothing => false,
-            Self::Credential(credential) => credential.header().name() == name,
             Self::Signature(..) => sign::SIGNATURE.contains(&name),
+            put => put.credential().is_some_and(|c| c.header().name() == name),
         }
     }
 }
@@ -153,7 +164,12 @@ pub fn inject<'a>(
     let path = path.map(|path| {
         let original = original(path, earlier.path.as_ref());
         let stripped = if strip { query::without_credentials(original) } else { None };
-        let wanted = stripped.map_or(Cow::Borrowed(original), Cow::Owned);
+        let mut wanted = stripped.map_or(Cow::Borrowed(original), Cow::Owned);
+        if let Put::Vertex(_, vertex) = put
+            && let Some(path) = vertex.rewritten(&wanted)
+        {
+            wanted = Cow::Owned(path);
+        }
         changes.path = rewrite(PATH, path, original, wanted.clone(), &mut changes.mutations);
         wanted
     });
@@ -161,7 +177,7 @@ pub fn inject<'a>(
     let mut wanted = original.map(Cow::Borrowed);
     match put {
         Put::Nothing => {}
-        Put::Credential(credential) => {
+        Put::Credential(credential) | Put::Vertex(credential, _) => {
             let value = credential.value().expose().as_bytes();
             let name = credential.header().name();
             changes.mutations.push(Mutation::Set(name, Cow::Borrowed(value)));

@@ -1,7 +1,7 @@
 //! What a policy may say and this version cannot do yet.
 
 use super::load::Config;
-use super::manifest::{Credentials, Policy};
+use super::manifest::Policy;
 use super::problem::{Problem, Report};
 
 impl Config {
@@ -12,10 +12,6 @@ impl Config {
         let report = Report::default();
         for policy in &self.policies {
             let subject = &policy.subject;
-            if matches!(policy.credentials, Credentials::Gcp(_)) {
-                let message = format!("this version cannot obtain {} yet", policy.kind);
-                report.error(subject, "spec.type", &message);
-            }
             if policy.credential_override.is_some() {
                 report.error(
                     subject,

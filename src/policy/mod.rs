@@ -10,6 +10,7 @@ mod capability;
 mod credential_override;
 mod cursor;
 mod gcp;
+mod google_file;
 mod identity;
 mod index;
 mod load;
@@ -34,6 +35,10 @@ pub use azure::{AzureCredentials, AzureSource, IdentityService};
 pub use backend::{BackendName, Backends, Target};
 pub use credential_override::{CredentialOverride, OverrideSource};
 pub use gcp::{Federation, GcpCredentials, GcpSource};
+pub use google_file::{
+    AuthorizedUser, ExternalAccount, FileLimits, GoogleFile, Impersonation, ServiceAccount,
+    SubjectToken, read as read_google_file,
+};
 pub use identity::{AzureIdentity, ManagedIdentity, PoliciesSettings, PolicySettings};
 pub use load::{Config, Loaded, load, parse};
 pub use manifest::{Credentials, Policy};

@@ -43,8 +43,8 @@ impl Source for Container {
 }
 
 fn ask(container: &Container, authorization: Option<&Secret>) -> Step {
-    let mut headers = vec![("accept", oauth::JSON.to_owned())];
-    headers.extend(authorization.map(|text| ("authorization", text.expose().to_owned())));
+    let mut headers = vec![("accept".into(), oauth::JSON.to_owned())];
+    headers.extend(authorization.map(|text| ("authorization".into(), text.expose().to_owned())));
     let call = Call {
         step: STEP,
         target: Target::Url(container.endpoint.clone()),

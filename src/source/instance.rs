@@ -8,6 +8,7 @@ use super::{
 };
 use crate::credential::Secret;
 use crate::policy::Instance;
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -52,7 +53,7 @@ type Session = Option<Secret>;
 
 impl Instance {
     fn token(self: Rc<Self>, again: Again) -> Step {
-        let headers = vec![("x-aws-ec2-metadata-token-ttl-seconds", LIFE.to_owned())];
+        let headers = vec![("x-aws-ec2-metadata-token-ttl-seconds".into(), LIFE.to_owned())];
         let call = self.call(TOKEN, "PUT", TOKEN_PATH, headers);
         let next = move |reply: &Reply<'_>, now| match self.session(reply, now) {
             Ok(session) => self.role(session, again),
@@ -118,15 +119,15 @@ impl Instance {
         step: &'static str,
         method: &'static str,
         path: &str,
-        headers: Vec<(&'static str, String)>,
+        headers: Vec<(Cow<'static, str>, String)>,
     ) -> Call {
         let target = Target::Url(self.endpoint.join(path));
         Call { step, target, method, headers, body: Vec::new() }
     }
 }
 
-fn with(session: Option<&Secret>) -> Vec<(&'static str, String)> {
-    let header = |token: &Secret| ("x-aws-ec2-metadata-token", token.expose().to_owned());
+fn with(session: Option<&Secret>) -> Vec<(Cow<'static, str>, String)> {
+    let header = |token: &Secret| ("x-aws-ec2-metadata-token".into(), token.expose().to_owned());
     session.map(header).into_iter().collect()
 }
 

@@ -28,6 +28,11 @@ pub(super) fn end(reply: &Tree, now: Duration) -> Option<Duration> {
     now.checked_add(life.min(LONGEST))
 }
 
+/// When something ends that is said to end at `end`; `None` if that is not after `now`.
+pub(super) fn limited(end: Duration, now: Duration) -> Option<Duration> {
+    Some(end.min(now.checked_add(LONGEST)?)).filter(|end| *end > now)
+}
+
 /// When AWS keys end by their `Expiration`, which is a date and time or, in JSON of STS, seconds since the
 /// Unix epoch: as it is said, before now or not. `None` if that cannot be.
 pub(super) fn expiration(keys: &Tree, now: Duration) -> Option<Duration> {

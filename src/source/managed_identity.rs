@@ -26,11 +26,13 @@ impl Source for AzureManagedIdentity {
     fn start(&self, _: &Inputs<'_>, _: Duration) -> Step {
         let (endpoint, version, header) = match &self.service {
             IdentityService::Machine(endpoint) => {
-                (endpoint, MACHINE_VERSION, ("metadata", "true".to_owned()))
+                (endpoint, MACHINE_VERSION, ("metadata".into(), "true".to_owned()))
             }
-            IdentityService::AppService { endpoint, header } => {
-                (endpoint, APP_SERVICE_VERSION, ("x-identity-header", header.expose().to_owned()))
-            }
+            IdentityService::AppService { endpoint, header } => (
+                endpoint,
+                APP_SERVICE_VERSION,
+                ("x-identity-header".into(), header.expose().to_owned()),
+            ),
         };
         let mut query = Form::default();
         query.field("api-version", version);

@@ -15,6 +15,9 @@ mod failure;
 mod file;
 mod fingerprint;
 mod form;
+mod google;
+mod google_key;
+mod google_sts;
 mod instance;
 mod life;
 mod managed_identity;
@@ -31,12 +34,15 @@ pub use entra::{Entra, Proof};
 pub use failure::{Failure, Reason};
 pub use file::{FileForm, MountedFile};
 pub use fingerprint::Fingerprint;
+pub use google::{GoogleFederation, GoogleToken};
 pub use managed_identity::AzureManagedIdentity;
 pub use oidc::Oidc;
 pub use sts::{AssumeRole, GivenKeys, WebIdentityRole};
 
 use crate::credential::{AwsKeys, Secret};
 use crate::policy::Endpoint;
+use form::Form;
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -122,7 +128,7 @@ pub struct Call {
     /// `GET` or `POST`.
     pub method: &'static str,
     /// Headers beside those that every call has.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(Cow<'static, str>, String)>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -140,6 +146,9 @@ pub enum Target {
     Url(Endpoint),
     /// To the cluster that serves files of this host: the absolute path, as it is on the disk.
     File(String),
+    /// To Envoy itself, which signs the body with this private key (RSASSA-PKCS1-v1_5 with SHA-256, RFC 8017): the
+    /// answer is the signature, with status 200, or none, with another.
+    Signer(Secret),
 }
 
 /// What became of a call.

@@ -34,6 +34,9 @@ const PASSING: [(u32, Reason); 4] = [
     (50_196, Reason::Throttled),
 ];
 
+/// Part of what Google says when an assertion seems to be of another time.
+const OUT_OF_TIME: &str = "reasonable timeframe";
+
 /// The longest `error` that is worth a place in a log.
 const LONGEST_CODE: usize = 40;
 
@@ -43,7 +46,7 @@ pub(super) fn call(step: &'static str, endpoint: &Endpoint, form: Form) -> Call 
         step,
         target: Target::Url(endpoint.clone()),
         method: "POST",
-        headers: vec![("content-type", FORM.to_owned()), ("accept", JSON.to_owned())],
+        headers: vec![("content-type".into(), FORM.to_owned()), ("accept".into(), JSON.to_owned())],
         body: form.into_body(),
     }
 }
@@ -93,6 +96,9 @@ pub(super) fn refused(
         _ => return failure,
     }
     let Some(document) = json(answer) else { return failure };
+    if let Field::Is(error @ Tree::Map(_)) = Field::of(&document, "error") {
+        return of_google(failure, error, secrets);
+    }
     let error = Field::of(&document, "error").text();
     let numbers = numbers(&document);
     let code = match numbers.first() {
@@ -106,7 +112,9 @@ pub(super) fn refused(
     let passing = PASSING.iter().find(|(number, _)| numbers.contains(number));
     let passing = match (passing, error) {
         (Some((_, reason)), _) => Some(*reason),
-        (None, Some("server_error" | "temporarily_unavailable")) => Some(Reason::Server),
+        (None, Some("server_error" | "temporarily_unavailable" | "internal_failure")) => {
+            Some(Reason::Server)
+        }
         (None, Some("slow_down")) => Some(Reason::Throttled),
         (None, _) => None,
     };
@@ -114,6 +122,25 @@ pub(super) fn refused(
         (failure.reason, failure.lasting) = (reason, false);
     } else if error.is_some_and(|error| LASTING.contains(&error)) {
         failure.lasting = true;
+    }
+    let description = Field::of(&document, "error_description").text().unwrap_or_default();
+    if description.contains(OUT_OF_TIME) {
+        failure.subject =
+            Some("the clock of this host differs from the provider's, which says so".to_owned());
+    }
+    failure
+}
+
+/// An error of Google's APIs, which is an object with a name of its kind
+/// (<https://google.aip.dev/193>, `google.rpc.Code`).
+fn of_google(mut failure: Failure, error: &Tree, secrets: &[&Secret]) -> Failure {
+    let Some(status) = Field::of(error, "status").text() else { return failure };
+    let is_kind = |b: u8| b.is_ascii_uppercase() || b == b'_';
+    let good = (1..=LONGEST_CODE).contains(&status.len()) && status.bytes().all(is_kind);
+    if good && !secrets.iter().any(|secret| tells(status, secret)) {
+        failure.code = Some(status.to_owned());
+        // Rights that were just given count after some minutes, and nobody knows when.
+        failure.lasting |= failure.reason == Reason::Denied;
     }
     failure
 }

@@ -119,7 +119,7 @@ impl Exchange {
             step: DISCOVERY,
             target: Target::Url(endpoint),
             method: "GET",
-            headers: vec![("accept", oauth::JSON.to_owned())],
+            headers: vec![("accept".into(), oauth::JSON.to_owned())],
             body: Vec::new(),
         };
         let next = move |reply: &Reply<'_>, now| match self.discovered(reply, now) {
@@ -182,7 +182,7 @@ impl Exchange {
         }
         let mut call = oauth::call(TOKEN, &endpoint, form);
         if authentication == Authentication::Basic {
-            call.headers.push(("authorization", self.basic()));
+            call.headers.push(("authorization".into(), self.basic()));
         }
         let next =
             move |reply: &Reply<'_>, now| match oauth::token(TOKEN, reply, now, &self.secrets()) {

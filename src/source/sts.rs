@@ -183,9 +183,10 @@ fn sign(call: &mut Call, sts: &Sts, keys: &AwsKeys, now: Duration) -> Option<()>
     };
     let scope = Scope { region: &sts.region, service: SERVICE };
     let signed = Signer::default().sign(&request, scope, keys, now)?;
-    call.headers.push(("authorization", signed.authorization.expose().to_owned()));
-    call.headers.push((DATE, signed.date));
-    let token = keys.session_token().map(|token| (SECURITY_TOKEN, token.expose().to_owned()));
+    call.headers.push(("authorization".into(), signed.authorization.expose().to_owned()));
+    call.headers.push((DATE.into(), signed.date));
+    let token =
+        keys.session_token().map(|token| (SECURITY_TOKEN.into(), token.expose().to_owned()));
     call.headers.extend(token);
     Some(())
 }
@@ -208,7 +209,10 @@ fn call(step: &'static str, sts: &Sts, body: Vec<u8>) -> Call {
         step,
         target: Target::Url(sts.endpoint.clone()),
         method: "POST",
-        headers: vec![("content-type", FORM.to_owned()), ("accept", oauth::JSON.to_owned())],
+        headers: vec![
+            ("content-type".into(), FORM.to_owned()),
+            ("accept".into(), oauth::JSON.to_owned()),
+        ],
         body,
     }
 }

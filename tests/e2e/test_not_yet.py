@@ -16,20 +16,12 @@ MARKER = "marker-of-a-secret-08c5"
 EGRESS = {"egress": {"cluster": "egress"}, "files": {"cluster": "egress"}}
 
 
-def kind(name: str, field: str, **fields: Any) -> Manifest:
-    """A policy of a type that needs more than a key."""
-    return policy("later", name, **{field: fields})
-
-
 def override(**source: Any) -> Manifest:
     """A policy with a key that a request may bring along."""
     return policy("later", secret="s", credentialOverride=source)
 
 
 LATER = {
-    "GCP by its surroundings": kind(
-        "GCPCredentials", "gcpCredentials", projectName="p", region="us-east1"
-    ),
     "a header of the request": override(fromRequestHeaders={"header": "x-my-key"}),
     "metadata of the request": override(fromDynamicMetadata={"namespace": "n", "key": "k"}),
 }
@@ -48,10 +40,9 @@ def test_a_policy_that_this_version_cannot_serve_is_refused_with_one_line(name: 
     assert status == 1, output
     assert MARKER not in output
     (line,) = re.findall(r"\[error\]\[wasm\].*wasm log[^:]*: (.*)", output)
-    assert line.startswith("BackendSecurityPolicy default/later: spec.")
+    assert line.startswith("BackendSecurityPolicy default/later: ")
     assert "this version cannot" in line
-    what = "spec.credentialOverride" if "request" in name else LATER[name]["spec"]["type"]
-    assert what in line
+    assert "spec.credentialOverride" in line
 
 
 def test_each_of_them_has_a_line_of_its_own() -> None:

@@ -136,6 +136,7 @@ pub(crate) fn compile(configuration: &[u8]) -> (Filter, Plan) {
 /// What a call obtains.
 pub(crate) fn identify(call: &Call) -> (Name, Stage) {
     match &call.target {
+        Target::Signer(_) => panic!("no policy has a key that signs"),
         Target::File(path) => {
             let name = match path.as_str() {
                 "/mnt/default/mounted/client-secret" => Name::Secret,
