@@ -36,7 +36,10 @@ OBTAINED = {
     "ec2",
     "eks-irsa",
     "eks-pod-identity",
+    "gke",
     "mounted-secrets",
+    "vertex-federation",
+    "vertex-service-account",
 }
 """Those whose credential is obtained: see test_examples.py."""
 EXAMPLES = sorted({path.stem for path in (ROOT / "examples").glob("*.yaml")} - OBTAINED)
@@ -108,6 +111,15 @@ def test_each_provider_of_the_demonstration_shows_its_key_and_no_other(
     assert re.fullmatch(r"Bearer demo-token-of-entra-\d\d:\d\d:\d\d", token)
     assert set(obtained.values()) == {None}
     assert envoy.metric("policy.default/entra.fetched") == 1
+    path = "/vertex/v1/publishers/google/models/m:generateContent?key=w&alt=sse"
+    vertex = client.post(envoy.url(path, "gateway"), headers=wrong).json()
+    assert vertex.pop("host") == "us-central1-aiplatform.googleapis.com"
+    project = "/v1/projects/demo-project/locations/us-central1"
+    model = "/publishers/google/models/m:generateContent?alt=sse"
+    assert vertex.pop("path") == project + model
+    token = vertex.pop("authorization")
+    assert re.fullmatch(r"Bearer demo-token-of-google-\d\d:\d\d:\d\d", token)
+    assert set(vertex.values()) == {None}
     refused = client.get(envoy.url("/unknown/x", "gateway"))
     assert (refused.status_code, refused.json()["error"]["type"]) == (500, "UnknownBackend")
     # Envoy 1.38 puts the cluster before the name and into a label.
