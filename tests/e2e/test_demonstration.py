@@ -134,7 +134,7 @@ def test_the_lines_that_scripts_run_prints_are_routes_of_the_demonstration() -> 
     manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]
     routes = manager["typed_config"]["route_config"]["virtual_hosts"][0]["routes"]
     prefixes = {route["match"]["prefix"] for route in routes}
-    assert len(paths) == 5
+    assert len(paths) == 6
     assert set(paths) < prefixes
 
 
