@@ -75,16 +75,16 @@ impl<'s> Sources<'s> {
             AwsSource::Oidc { exchange, role_arn } => Box::new(WebIdentityRole {
                 role: Role::new(role_arn, &session_name),
                 token: Assertion::Oidc(self.oidc(exchange)?),
-                sts: sts.clone(),
+                sts: sts.clone()?,
             }),
             AwsSource::Chain(chain) => {
-                let (chain, sts) = (Chain::clone(chain), sts.clone());
+                let (chain, sts) = (Chain::clone(chain), sts.clone()?);
                 Box::new(AwsChain { chain, sts, session_name })
             }
             AwsSource::Bearer(_) | AwsSource::UnknownEnvironment => return None,
         };
         let keys = match aws.assume_role.clone() {
-            Some(role) => Box::new(AssumeRole { sts, role, keys }),
+            Some(role) => Box::new(AssumeRole { sts: sts?, role, keys }),
             None => keys,
         };
         Some(self.item(Kind::Token, keys))

@@ -17,15 +17,14 @@ pub(crate) fn read(mut fields: Fields<'_, '_>, policy: &str) -> Option<Role> {
     let arn = fields
         .filled("roleArn")
         .and_then(|(arn, place)| checked(arn, place, role::is_arn(arn), NOT_AN_ARN));
-    let own = role::session_name(policy);
     let session_name = match fields.text("sessionName") {
         Some((name, place)) => checked(
             name,
             place,
             role::is_session_name(name),
             "must be 2 to 64 letters, digits or '_', '+', '=', ',', '.', '@', '-'",
-        )?,
-        None => own,
+        ),
+        None => Some(role::session_name(policy)),
     };
     let external_id = fields.text("externalID").and_then(|(id, place)| {
         checked(
@@ -44,7 +43,7 @@ pub(crate) fn read(mut fields: Fields<'_, '_>, policy: &str) -> Option<Role> {
     });
     let tags = tags(&mut fields);
     fields.finish();
-    Some(Role { arn: arn?, session_name, external_id, duration, tags })
+    Some(Role { arn: arn?, session_name: session_name?, external_id, duration, tags })
 }
 
 fn tags(fields: &mut Fields<'_, '_>) -> Vec<(String, String)> {

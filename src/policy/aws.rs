@@ -35,8 +35,8 @@ pub struct AwsCredentials {
     pub source: AwsSource,
     /// The role that is assumed with them: a setting of ours.
     pub assume_role: Option<Role>,
-    /// Where roles are assumed.
-    pub sts: Sts,
+    /// Where roles are assumed, if one may have to be.
+    pub sts: Option<Sts>,
     /// The name of sessions that have none of their own.
     pub session_name: String,
     /// Which link of the default chain the environment answers by itself, for the log.
@@ -151,12 +151,16 @@ pub(crate) fn read(
         }
     };
     let (region, source) = (region?, source?);
-    let sts = sts(reader, place, &region)?;
     let assume_role = reader.own.assume_role.clone();
     if assume_role.is_some() {
         reader.needs_egress(place, "assumes a role");
     }
-    if assume_role.is_some() || source.assumes() {
+    let asks_sts =
+        assume_role.is_some() || matches!(source, AwsSource::Oidc { .. } | AwsSource::Chain(_));
+    let sts = if asks_sts { Some(sts(reader, place, &region)?) } else { None };
+    if let Some(sts) = &sts
+        && (assume_role.is_some() || source.assumes())
+    {
         reader.needs_route(place, &sts.endpoint);
     }
     if let Some(seconds) = assume_role.as_ref().and_then(|role| role.duration)

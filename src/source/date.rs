@@ -85,7 +85,7 @@ fn since_epoch([year, month, day]: [u64; 3], [hour, minute, second]: [u64; 3]) -
     // A leap second has the number 60.
     if !(1970..=9999).contains(&year)
         || !(1..=12).contains(&month)
-        || !(1..=31).contains(&day)
+        || !(1..=days(year, month)).contains(&day)
         || hour > 23
         || minute > 59
         || second > 60
@@ -97,6 +97,16 @@ fn since_epoch([year, month, day]: [u64; 3], [hour, minute, second]: [u64; 3]) -
     let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
     let days = days.checked_sub(719_468)?;
     Some(Duration::from_secs(((days * 24 + hour) * 60 + minute) * 60 + second))
+}
+
+/// How many days a month has.
+fn days(year: u64, month: u64) -> u64 {
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    match month {
+        2 => 28 + u64::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
 }
 
 fn digits(text: Option<&[u8]>) -> Option<u64> {
@@ -167,6 +177,7 @@ mod tests {
         for (text, milliseconds) in [
             ("1970-01-01T00:00:00Z", 0),
             ("2027-01-15T08:00:00Z", 1_800_000_000_000),
+            ("2000-02-29T00:00:00Z", 951_782_400_000),
             ("2027-01-15t08:00:00z", 1_800_000_000_000),
             (" 2027-01-15T08:00:00Z\n", 1_800_000_000_000),
             ("2027-01-15T08:00:00.5Z", 1_800_000_000_500),
@@ -188,6 +199,9 @@ mod tests {
             "2027-01-15T08:00:00+24:00",
             "2027-01-15T08:00:00Zulu",
             "2027-13-15T08:00:00Z",
+            "2027-02-29T08:00:00Z",
+            "2100-02-29T08:00:00Z",
+            "2027-04-31T08:00:00Z",
             "2027-01-15T24:00:00Z",
             "1969-12-31T23:59:59Z",
             "1970-01-01T00:00:00+01:00",

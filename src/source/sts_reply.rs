@@ -84,8 +84,10 @@ pub(super) fn is_expired(failure: &Failure) -> bool {
 fn refused(step: &'static str, answer: &Answer<'_>, now: Duration, secrets: &[&Secret]) -> Failure {
     let mut failure = refusal(step, answer, now);
     let Some(tree) = tree(answer) else { return failure };
-    // JSON has it at the top.
-    let error = at(&tree, &["ErrorResponse", "Error"]).or_else(|| at(&tree, &["Error"]));
+    // JSON has it at the top; moto writes XML as EC2 does.
+    let error = at(&tree, &["ErrorResponse", "Error"])
+        .or_else(|| at(&tree, &["Error"]))
+        .or_else(|| at(&tree, &["ErrorResponse", "Errors", "Error"]));
     let code = error.and_then(|error| Field::of(error, "Code").text());
     let Some(code) = code.map(str::trim).filter(|code| is_code(code)) else { return failure };
     if secrets.iter().any(|s| s.expose().contains(code) || code.contains(s.expose())) {
