@@ -99,6 +99,9 @@ fn impersonated(reply: &Reply<'_>, now: Duration, with: &Secret) -> Result<Obtai
     }
     let wrong = |what: &str| malformed(IMPERSONATION, &answer, what);
     let document = json(&answer).ok_or_else(|| wrong("the answer is not JSON"))?;
+    if !matches!(Field::of(&document, "error"), Field::Absent) {
+        return Err(oauth::refused(IMPERSONATION, &answer, now, &[with]));
+    }
     let token = Field::of(&document, "accessToken").text().and_then(|t| Secret::line(t).ok());
     let token = token.ok_or_else(|| wrong("the answer has no accessToken"))?;
     let end = Field::of(&document, "expireTime").text().and_then(timestamp);

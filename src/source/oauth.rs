@@ -139,8 +139,17 @@ fn of_google(mut failure: Failure, error: &Tree, secrets: &[&Secret]) -> Failure
     let good = (1..=LONGEST_CODE).contains(&status.len()) && status.bytes().all(is_kind);
     if good && !secrets.iter().any(|secret| tells(status, secret)) {
         failure.code = Some(status.to_owned());
-        // Rights that were just given count after some minutes, and nobody knows when.
-        failure.lasting |= failure.reason == Reason::Denied;
+        if failure.reason == Reason::Denied {
+            let passing = match status {
+                "ABORTED" | "DEADLINE_EXCEEDED" | "INTERNAL" | "UNAVAILABLE" => {
+                    Some(Reason::Server)
+                }
+                "RESOURCE_EXHAUSTED" => Some(Reason::Throttled),
+                _ => None,
+            };
+            failure.lasting = passing.is_none();
+            failure.reason = passing.unwrap_or(failure.reason);
+        }
     }
     failure
 }
