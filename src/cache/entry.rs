@@ -7,7 +7,7 @@ use crate::source::Material;
 use std::time::Duration;
 
 /// The format of entries: one of another format is a miss.
-const FORMAT: u8 = 2;
+pub(crate) const FORMAT: u8 = 2;
 
 /// What is shared about one credential. Times are those of the steady clock of the process, unless they say
 /// otherwise.

@@ -5,6 +5,7 @@ mod codec;
 mod entry;
 mod schedule;
 
+pub(crate) use entry::FORMAT;
 pub use entry::{Entry, Held, Lease, Said, Trouble};
 pub use schedule::{Kind, Now};
 

@@ -4,7 +4,7 @@ use super::entry::{Entry, Held, Trouble};
 use crate::source::{Failure, Obtained};
 use std::time::Duration;
 
-/// How often a mounted file is read again.
+/// How often what has no end of its own is obtained again: it stands in a file.
 const REREAD: Duration = Duration::from_secs(10);
 /// How long a file may be gone before its text is no longer used.
 const WITHDRAWN_AFTER: Duration = Duration::from_secs(60);
@@ -58,11 +58,10 @@ impl Held {
     /// What was obtained at `now`. `jitter` moves the renewals of many apart, by up to a twentieth.
     ///
     /// `None` if its end has come already.
-    pub fn new(obtained: Obtained, kind: Kind, jitter: u16, now: Now) -> Option<Self> {
+    pub fn new(obtained: Obtained, jitter: u16, now: Now) -> Option<Self> {
         let Obtained { material, expires_at, .. } = obtained;
         let Some(expires_at) = expires_at else {
-            let again = if kind == Kind::File { REREAD } else { Duration::MAX };
-            return Some(Self { material, stale_at: now.plus(again), unusable_at: None });
+            return Some(Self { material, stale_at: now.plus(REREAD), unusable_at: None });
         };
         let life = expires_at.checked_sub(now.wall).filter(|life| !life.is_zero())?;
         let fresh = (life / 5 * 4).saturating_sub(part(life / 20, jitter));
@@ -179,7 +178,7 @@ mod tests {
     fn held(life: u64, jitter: u16) -> Held {
         let material = Material::Line(Secret::line("t").unwrap());
         let expires_at = Some(seconds(life).wall);
-        Held::new(Obtained::new(material, expires_at), Kind::Token, jitter, at(0)).unwrap()
+        Held::new(Obtained::new(material, expires_at), jitter, at(0)).unwrap()
     }
 
     fn troubled(failure: &Failure, count: u32, jitter: u16, held: Option<Held>) -> Entry {
@@ -233,7 +232,7 @@ mod tests {
         let material = Material::Line(Secret::line("t").unwrap());
         for wall in [seconds(9).wall, seconds(10).wall] {
             let obtained = Obtained::new(material.clone(), Some(wall));
-            assert_eq!(Held::new(obtained, Kind::Token, 0, seconds(10)), None);
+            assert_eq!(Held::new(obtained, 0, seconds(10)), None);
         }
     }
 
@@ -241,7 +240,7 @@ mod tests {
     fn a_file_is_read_again_every_ten_seconds_and_its_text_does_not_end() {
         let material = Material::Line(Secret::line("t").unwrap());
         let obtained = Obtained::new(material, None);
-        let held = Held::new(obtained, Kind::File, u16::MAX, seconds(5)).unwrap();
+        let held = Held::new(obtained, u16::MAX, seconds(5)).unwrap();
         assert_eq!(held.stale_at, seconds(15));
         assert!(held.usable(seconds(1_000_000)));
     }

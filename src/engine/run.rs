@@ -1,7 +1,7 @@
 //! The exchange that a VM makes while it has the lease of a credential.
 
 use super::refresh::{Effect, Refresh, Slot, Statistic, seconds};
-use crate::cache::{Entry, Held, Kind, Lease, Now, Said, SharedStore, Trouble};
+use crate::cache::{Entry, Held, Lease, Now, Said, SharedStore, Trouble};
 use crate::source::{Failure, Next, Obtained, Reason, Reply, Step};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -17,7 +17,7 @@ const REPEAT: Duration = Duration::from_secs(60);
 
 /// What the log is told of keys that had ended when they came.
 const LATE: &str =
-    "the metadata service gives keys that have ended; they are used for 10 more minutes";
+    "the metadata service gives keys that have ended, which are used for ten minutes from now";
 
 /// A call under way.
 #[derive(Debug)]
@@ -170,7 +170,7 @@ fn outcome(
     let kind = slot.item.kind;
     let mut entry = Entry { lease: None, ..slot.entry.clone() };
     let held = match result {
-        Ok(obtained) => Held::new(obtained.clone(), kind, jitter, now)
+        Ok(obtained) => Held::new(obtained.clone(), jitter, now)
             .ok_or_else(|| Failure::new("the credential", Reason::Malformed)),
         Err(failure) => Err(failure.clone()),
     };
@@ -189,7 +189,7 @@ fn outcome(
             let same = before.filter(|before| before.material == held.material);
             entry.trouble = match same {
                 // A provider that has nothing newer is asked less and less often.
-                Some(before) if kind == Kind::Token => {
+                Some(before) if held.unusable_at.is_some() => {
                     held.stale_at = before.stale_at;
                     Some(Trouble::after(entry.trouble, None, jitter, now))
                 }
@@ -222,7 +222,9 @@ fn outcome(
             let trouble = Trouble::after(entry.trouble, Some(&failure), jitter, now);
             // What failed with an old input says nothing of the new one.
             entry.trouble = (!outdated).then_some(trouble);
-            if trouble.withdraws(now) {
+            // What has an end of its own is used until then, whatever it was made of.
+            let endless = entry.held.as_ref().is_some_and(|held| held.unusable_at.is_none());
+            if endless && trouble.withdraws(now) {
                 entry.held = None;
             }
             let text = format!("{}: {failure}", slot.item.names);

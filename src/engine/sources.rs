@@ -2,7 +2,7 @@
 
 use super::item::{Item, Wear};
 use crate::aws::role::Role;
-use crate::cache::Kind;
+use crate::cache::{FORMAT, Kind};
 use crate::policy::{
     AwsCredentials, AwsSource, AzureCredentials, AzureSource, Chain, Config, Credentials,
     GcpCredentials, GcpSource, OidcClientId, OidcExchange, Policy, SecretOrigin, SecretSource,
@@ -14,8 +14,8 @@ use crate::source::{
     WebIdentityRole,
 };
 
-/// The first text of every fingerprint: what is obtained by another version is another credential.
-const FORMAT: &str = "aigw-auth 1";
+/// The first text of every fingerprint.
+const NAME: &str = "aigw-auth";
 
 /// Collects what has to be obtained.
 pub(super) struct Sources<'s> {
@@ -186,7 +186,8 @@ impl<'s> Sources<'s> {
     fn item(&mut self, kind: Kind, source: Box<dyn Source>) -> usize {
         let mut print = Fingerprint::default();
         let egress = &self.settings.egress;
-        print.text(FORMAT);
+        // What another version writes is another entry, so that the two do not take each other's leases.
+        print.text(NAME).text(&FORMAT.to_string());
         print.list(
             [&egress.cluster, &egress.plaintext_cluster, &self.settings.files_cluster]
                 .map(|cluster| cluster.as_deref().unwrap_or_default())

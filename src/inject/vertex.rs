@@ -19,9 +19,15 @@ impl VertexPath {
         let end = path.iter().position(|b| *b == b'?').unwrap_or(path.len());
         let (before, query) = path.split_at_checked(end)?;
         let rest = before.strip_prefix(b"/").unwrap_or(before);
-        let (first, after) = segment(rest);
+        let (mut first, mut after) = segment(rest);
         let mut new = b"/".to_vec();
-        if is(first, "publishers") && after.is_some() {
+        // Files go to and fro beside the rest of the API.
+        if before.starts_with(b"/") && (is(first, "upload") || is(first, "download")) {
+            new.extend_from_slice(first);
+            new.push(b'/');
+            (first, after) = segment(after?);
+        }
+        if is(first, "publishers") && after.is_some() && new.len() == 1 {
             self.insert(&mut new, b"v1", rest);
         } else if before.starts_with(b"/") && is_version(first) {
             let rest = after?;
@@ -115,6 +121,10 @@ mod tests {
             ),
             ("/v1beta1/publishers/a", format!("/v1beta1/{ours}/publishers/a")),
             (
+                "/upload/v1/projects/theirs/locations/l/ragCorpora/c/ragFiles:upload",
+                format!("/upload/v1/{ours}/ragCorpora/c/ragFiles:upload"),
+            ),
+            (
                 "/v1/projects/theirs/locations/europe-west4/publishers/a/models/m:z",
                 format!("/v1/{ours}/publishers/a/models/m:z"),
             ),
@@ -159,6 +169,9 @@ mod tests {
             "/v1-x/projects/p/locations/l/x",
             "v1/projects/p/locations/l/x",
             "/a/v1/projects/p/locations/l/x",
+            "/upload/upload/v1/projects/p/locations/l/x",
+            "/upload",
+            "/upload/publishers/a",
             "/v1/Projects/p/locations/l/x",
             "/v1?/projects/p/locations/l/x",
             "/?/publishers/a",

@@ -89,6 +89,15 @@ impl AwsSource {
         }
     }
 
+    /// Whether its keys are surely those of a role: all that a platform gives are.
+    fn is_of_a_role(&self) -> bool {
+        match self {
+            Self::Oidc { .. } => true,
+            Self::Chain(chain) => chain.profile.is_none() && chain.then.is_ok(),
+            _ => false,
+        }
+    }
+
     /// Whether it surely asks STS for a role.
     fn assumes(&self) -> bool {
         match self {
@@ -165,7 +174,7 @@ pub(crate) fn read(
     }
     if let Some(seconds) = assume_role.as_ref().and_then(|role| role.duration)
         && seconds > LONGEST_CHAINED
-        && source.assumes()
+        && source.is_of_a_role()
     {
         place
             .error("assumeRole.durationSeconds must be at most 3600 with the keys of another role");
@@ -256,7 +265,11 @@ fn sts(reader: &Reader<'_, '_, '_>, place: Place<'_>, region: &str) -> Option<St
             ));
             None
         }
-        Ok(endpoint) => Some(Sts { endpoint, region: region.to_owned() }),
+        Ok(endpoint) => {
+            // What is signed is what is sent.
+            let authority = host::signed_form(&endpoint.authority);
+            Some(Sts { endpoint: Endpoint { authority, ..endpoint }, region: region.to_owned() })
+        }
         Err(error) => {
             place.error(&format!("the environment of the VM: {STS_ENDPOINT} {error}"));
             None

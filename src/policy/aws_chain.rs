@@ -139,6 +139,8 @@ const METADATA_MODE: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE";
 
 /// The service of ECS, which a relative URI is of.
 const ECS: &str = "http://169.254.170.2";
+/// Where the SDKs send what authorizes to, without TLS, beside loopback.
+const CONTAINER_HOSTS: [&str; 3] = ["169.254.170.2", "169.254.170.23", "[fd00:ec2::23]"];
 const INSTANCE: &str = "http://169.254.169.254";
 const INSTANCE_IPV6: &str = "http://[fd00:ec2::254]";
 
@@ -172,11 +174,15 @@ pub(super) fn answer(reader: &Reader<'_, '_, '_>) -> Result<Answer, String> {
 /// The chain after the environment.
 fn chain(variables: &Variables<'_>) -> Result<Chain, String> {
     let mut passed = format!("{KEY_ID} and {SECRET} are not both set");
-    let profile = variables.path(SHARED_FILE)?.map(|path| {
+    let profile = variables.path(SHARED_FILE)?.map(|path| -> Result<_, String> {
         let name = variables.get(PROFILE);
+        if name.as_ref().is_some_and(|name| name.chars().any(char::is_control)) {
+            return Err(format!("{PROFILE} must not contain control characters"));
+        }
         let named = name.is_some();
-        Profile { path, name: name.unwrap_or_else(|| DEFAULT_PROFILE.to_owned()), named }
+        Ok(Profile { path, name: name.unwrap_or_else(|| DEFAULT_PROFILE.to_owned()), named })
     });
+    let profile = profile.transpose()?;
     if profile.is_none() {
         passed.push_str(&format!("; {SHARED_FILE} is not set"));
     }
@@ -240,10 +246,15 @@ fn container(variables: &Variables<'_>) -> Result<Option<Container>, String> {
         }
         (Some(_), _) => return Err(format!("{RELATIVE_URI} must begin with /")),
         (None, Some(url)) => {
-            let endpoint = match Endpoint::parse(&url, plaintext_hosts) {
-                Err(EndpointError::Plaintext) => Endpoint::of_platform(&url)
-                    .and_then(|e| e.is_loopback().then_some(e).ok_or(EndpointError::Plaintext)),
-                endpoint => endpoint,
+            let allowed = |e: &Endpoint| {
+                e.is_loopback() || e.is_encrypted() || CONTAINER_HOSTS.contains(&e.host())
+            };
+            // The hosts that the operator lists come first.
+            let listed = Endpoint::parse(&url, plaintext_hosts);
+            let endpoint = match (listed, Endpoint::of_platform(&url)) {
+                (Ok(endpoint), _) if !endpoint.is_metadata() => Ok(endpoint),
+                (_, Ok(endpoint)) if !allowed(&endpoint) => Err(EndpointError::Plaintext),
+                (_, endpoint) => endpoint,
             };
             (FULL_URI, endpoint)
         }

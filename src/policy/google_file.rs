@@ -240,24 +240,25 @@ fn external_account(tree: &Tree, limits: &FileLimits) -> Result<ExternalAccount,
         audience: required(tree, "audience")?.to_owned(),
         subject_token_type: required(tree, "subject_token_type")?.to_owned(),
         token_url: of_google("token_url", token_url, &universe)?,
-        subject: subject(source, limits)?,
+        subject: subject(source, limits, &universe)?,
         impersonation: impersonation(tree, &universe)?,
         client,
         user_project: optional(tree, "workforce_pool_user_project")?.map(str::to_owned),
     })
 }
 
-fn subject(source: &Tree, limits: &FileLimits) -> Result<SubjectToken, String> {
+fn subject(source: &Tree, limits: &FileLimits, universe: &str) -> Result<SubjectToken, String> {
     for name in ["executable", "environment_id", "certificate"] {
         if !matches!(Field::of(source, name), Field::Absent) {
             return Err(format!("credential_source.{name} is not supported: use file or url"));
         }
     }
     let format = match Field::of(source, "format") {
-        Field::Is(format) => format,
-        _ => &Tree::Null,
+        Field::Is(format @ Tree::Map(_)) => format,
+        Field::Absent => &Tree::Null,
+        _ => return Err("credential_source.format must be an object".to_owned()),
     };
-    let field = match Field::of(format, "type").text() {
+    let field = match optional(format, "type")? {
         None | Some("text") => None,
         Some("json") => Some(required(format, "subject_token_field_name")?.to_owned()),
         Some(_) => return Err("credential_source.format.type must be text or json".to_owned()),
@@ -275,30 +276,66 @@ fn subject(source: &Tree, limits: &FileLimits) -> Result<SubjectToken, String> {
             Ok(SubjectToken::File { path: path.to_owned(), field })
         }
         (None, Some(url)) => {
-            let endpoint = Endpoint::parse(url, &limits.plaintext_hosts)
-                .map_err(|error| format!("credential_source.url {error}"))?;
+            let endpoint = subject_url(url, limits, universe)?;
             Ok(SubjectToken::Url { endpoint, headers: headers(source)?, field })
         }
         _ => Err("credential_source must have one of file and url".to_owned()),
     }
 }
 
+/// Where a subject token comes from: a host of Google or of the universe, or one that the operator lists.
+fn subject_url(url: &str, limits: &FileLimits, universe: &str) -> Result<Endpoint, String> {
+    let name = "credential_source.url";
+    match Endpoint::parse(url, &limits.plaintext_hosts) {
+        Ok(endpoint)
+            if !endpoint.is_metadata()
+                && limits
+                    .plaintext_hosts
+                    .iter()
+                    .any(|listed| *listed == endpoint.authority || listed == endpoint.host()) =>
+        {
+            Ok(endpoint)
+        }
+        _ => of_google(name, url, universe)
+            .map_err(|error| format!("{error}, or a host in egress.plaintextHosts")),
+    }
+}
+
 fn headers(source: &Tree) -> Result<Vec<(String, Secret)>, String> {
     let wrong = || "credential_source.headers must be names with values".to_owned();
-    let Field::Is(Tree::Map(entries)) = Field::of(source, "headers") else {
-        return Ok(Vec::new());
+    let entries = match Field::of(source, "headers") {
+        Field::Is(Tree::Map(entries)) => entries,
+        Field::Absent => return Ok(Vec::new()),
+        _ => return Err(wrong()),
     };
     let mut headers = Vec::new();
     for (name, value) in entries {
         let is_token = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         let name = name.to_ascii_lowercase();
-        if name.is_empty() || !name.bytes().all(is_token) || name == "host" {
+        if name.is_empty() || !name.bytes().all(is_token) || is_of_connection(&name) {
             return Err(wrong());
         }
         let value = value.as_text().and_then(|text| Secret::line(text).ok()).ok_or_else(wrong)?;
         headers.push((name, value));
     }
     Ok(headers)
+}
+
+/// Whether a header is about the connection, or for Envoy: no file may set those.
+fn is_of_connection(name: &str) -> bool {
+    const NAMES: [&str; 9] = [
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    const PREFIXES: [&str; 3] = ["proxy-", "x-egress-", "x-envoy-"];
+    NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// The service account to act as, if there is one.
@@ -313,14 +350,16 @@ fn impersonation(tree: &Tree, universe: &str) -> Result<Option<Impersonation>, S
             Field::Absent => Impersonation::LIFETIME,
             _ => return Err("token_lifetime_seconds must be from 600 to 43200".to_owned()),
         },
-        _ => Impersonation::LIFETIME,
+        Field::Absent => Impersonation::LIFETIME,
+        Field::Twice => return Err("service_account_impersonation occurs twice".to_owned()),
     };
     let delegates = match Field::of(tree, "delegates") {
         Field::Is(Tree::List(items)) => items
             .iter()
             .map(|item| item.as_text().map(str::to_owned).ok_or("delegates must be texts"))
             .collect::<Result<_, _>>()?,
-        _ => Vec::new(),
+        Field::Absent => Vec::new(),
+        _ => return Err("delegates must be a list".to_owned()),
     };
     Ok(Some(Impersonation { endpoint: of_google(name, url, universe)?, delegates, lifetime }))
 }
@@ -333,7 +372,9 @@ impl Impersonation {
 /// The universe of a file, which limits where it may lead.
 fn universe(tree: &Tree) -> Result<String, String> {
     let universe = optional(tree, "universe_domain")?.unwrap_or(GOOGLE);
-    if !rules::host(universe) || !universe.contains('.') || universe.starts_with('[') {
+    let last = universe.rsplit('.').next().unwrap_or_default();
+    let is_number = last.bytes().all(|b| b.is_ascii_digit());
+    if !rules::host(universe) || !universe.contains('.') || universe.starts_with('[') || is_number {
         return Err("universe_domain must be the name of a domain".to_owned());
     }
     Ok(universe.to_ascii_lowercase())

@@ -44,6 +44,7 @@ pub use load::{Config, Loaded, load, parse};
 pub use manifest::{Credentials, Policy};
 pub use oidc::{OidcClientId, OidcExchange};
 pub use problem::{Problem, Severity, quote};
+pub(crate) use rules::absolute_path as is_absolute_path;
 pub use secrets::{
     Environment, EnvironmentSecret, SecretOrigin, SecretSettings, SecretSource, Variable,
 };

@@ -120,6 +120,7 @@ impl<'de> Visitor<'de> for TreeVisitor {
         Ok(Tree::Map(entries))
     }
 }
+
 /// A field of a document that somebody else wrote, which may have any others.
 pub enum Field<'t> {
     /// This is its value.

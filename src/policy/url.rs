@@ -120,18 +120,21 @@ impl Endpoint {
         rules::split_port(&self.authority).map_or(&self.authority, |(host, _)| host)
     }
 
-    /// Whether it is at the address of a metadata service.
-    pub fn is_metadata(&self) -> bool {
-        METADATA_HOSTS.contains(&self.host())
+    /// Whether TLS protects the call.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.scheme == Scheme::Https
     }
-}
 
-impl Endpoint {
     /// Whether it is on the machine itself.
     pub(crate) fn is_loopback(&self) -> bool {
         let host = self.host();
         let is_address = host.bytes().all(|b| b.is_ascii_digit() || b == b'.');
         matches!(host, "localhost" | "[::1]") || (is_address && host.starts_with("127."))
+    }
+
+    /// Whether it is at the address of a metadata service.
+    pub fn is_metadata(&self) -> bool {
+        METADATA_HOSTS.contains(&self.host())
     }
 }
 

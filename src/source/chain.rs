@@ -80,12 +80,8 @@ impl AwsChain {
         let text = match result {
             Ok(Obtained { material: Material::Line(text), .. }) => text,
             Ok(_) => return Step::Failed(Failure::new(FILE, Reason::Malformed)),
-            Err(failure) if failure.gone && !profile.named => {
-                let passed = format!("{passed}; {} does not exist", profile.path);
-                return self.later(passed, now);
-            }
-            // It can come, and is no less wanted than a file that is there.
-            Err(failure) => return Step::Failed(Failure { gone: false, ..failure }),
+            // It can come, and whoever named it did not mean another identity.
+            Err(failure) => return Step::Failed(failure),
         };
         match resolve(text.expose(), &profile.name, &self.session_name) {
             Ok(resolved) => {

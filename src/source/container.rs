@@ -3,7 +3,8 @@
 
 use super::aws_keys::{document, live_keys};
 use super::{
-    Call, Fingerprint, Inputs, Material, MountedFile, Next, Reply, Source, Step, Target, oauth,
+    Call, Failure, Fingerprint, Inputs, Material, MountedFile, Next, Reason, Reply, Source, Step,
+    Target, oauth,
 };
 use crate::credential::Secret;
 use crate::policy::{Authorization, Container};
@@ -21,7 +22,7 @@ impl Source for Container {
                 MountedFile::token(path).start(inputs, now).and_then(now, move |obtained, _| {
                     match obtained.material {
                         Material::Line(text) => ask(&container, Some(&text)),
-                        Material::Keys(_) => ask(&container, None),
+                        Material::Keys(_) => Step::Failed(Failure::new(STEP, Reason::Malformed)),
                     }
                 })
             }

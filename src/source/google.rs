@@ -2,12 +2,13 @@
 //! (<https://google.aip.dev/auth/4110>).
 
 use super::answer::{Field, answer, body, json, malformed, refusal};
+use super::form::Form;
 use super::google_key;
 use super::google_sts::{Exchange, impersonate};
 use super::oauth;
 use super::{
-    Assertion, Call, Failure, FileForm, Fingerprint, Form, Input, Inputs, Material, MountedFile,
-    Next, Obtained, Reason, Reply, Source, Step, Target,
+    Assertion, Call, Failure, FileForm, Fingerprint, Input, Inputs, Material, MountedFile, Next,
+    Obtained, Reason, Reply, Source, Step, Target,
 };
 use crate::credential::Secret;
 use crate::policy::{

@@ -104,8 +104,10 @@ fn impersonated(reply: &Reply<'_>, now: Duration, with: &Secret) -> Result<Obtai
     }
     let token = Field::of(&document, "accessToken").text().and_then(|t| Secret::line(t).ok());
     let token = token.ok_or_else(|| wrong("the answer has no accessToken"))?;
-    let end = Field::of(&document, "expireTime").text().and_then(timestamp);
-    let end = end.and_then(|end| life::limited(end, now));
+    let end = match Field::of(&document, "expireTime") {
+        Field::Absent => now.checked_add(life::UNSAID),
+        time => time.text().and_then(timestamp).and_then(|end| life::limited(end, now)),
+    };
     let end = end.ok_or_else(|| wrong("its expireTime cannot be"))?;
     Ok(Obtained::new(Material::Line(token), Some(end)))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// No life is taken to be longer, whatever is said.
 const LONGEST: Duration = Duration::from_secs(86_400);
 /// The life of a token of which nothing is said.
-const UNSAID: Duration = Duration::from_secs(300);
+pub(super) const UNSAID: Duration = Duration::from_secs(300);
 
 /// When a token ends that came at `now`, by `expires_in` (RFC 6749 section 5.1) or, where that is not
 /// said, by the `expires_on` of Azure's services; `None` if that cannot be.

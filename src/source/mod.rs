@@ -41,7 +41,6 @@ pub use sts::{AssumeRole, GivenKeys, WebIdentityRole};
 
 use crate::credential::{AwsKeys, Secret};
 use crate::policy::Endpoint;
-use form::Form;
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
@@ -61,6 +60,7 @@ pub enum Step {
 pub struct Next(Box<Take>);
 
 type Take = dyn FnOnce(&Reply<'_>, Duration) -> Step;
+type Follow = dyn FnOnce(Result<Obtained, Failure>, Duration) -> Step;
 
 impl Next {
     /// Takes the reply with `next`.
@@ -96,11 +96,15 @@ impl Step {
         now: Duration,
         next: impl FnOnce(Result<Obtained, Failure>, Duration) -> Self + 'static,
     ) -> Self {
+        self.followed(now, Box::new(next))
+    }
+
+    fn followed(self, now: Duration, next: Box<Follow>) -> Self {
         match self {
             Self::Done(obtained) => next(Ok(obtained), now),
             Self::Failed(failure) => next(Err(failure), now),
             Self::Call(call, inner) => {
-                let take = move |reply: &Reply<'_>, now| inner.take(reply, now).then(now, next);
+                let take = move |reply: &Reply<'_>, now| inner.take(reply, now).followed(now, next);
                 Self::Call(call, Next::new(take))
             }
         }
@@ -125,7 +129,7 @@ pub struct Call {
     pub step: &'static str,
     /// Where it goes.
     pub target: Target,
-    /// `GET` or `POST`.
+    /// `GET`, `POST` or `PUT`; empty if nothing is called.
     pub method: &'static str,
     /// Headers beside those that every call has.
     pub headers: Vec<(Cow<'static, str>, String)>,

@@ -5,6 +5,7 @@ use crate::aws::keys::{self, KeysError};
 use crate::aws::profile::{FileKind, Section, SectionKind, parse};
 use crate::aws::role::{Role, is_arn, is_duration, is_external_id, is_session_name};
 use crate::credential::AwsKeys;
+use crate::policy::is_absolute_path;
 
 /// Where the keys of a profile begin, and the roles that are assumed with them in turn.
 pub(super) struct Resolved {
@@ -64,7 +65,7 @@ pub(super) fn resolve(text: &str, name: &str, session_name: &str) -> Result<Reso
         }
         let role = role(section, session_name).map_err(|what| of_profile(&what))?;
         if let Some(path) = filled(section, "web_identity_token_file") {
-            if !path.starts_with('/') || path.chars().any(char::is_control) {
+            if !is_absolute_path(path) || path.ends_with('/') {
                 return Err(of_profile("needs an absolute path as web_identity_token_file"));
             }
             roles.reverse();

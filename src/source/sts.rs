@@ -8,7 +8,6 @@ use super::{
     Assertion, Call, Failure, Fingerprint, Inputs, Material, Next, Obtained, Reason, Reply, Source,
     Step, Target, assertion, oauth,
 };
-use crate::aws::host::signed_form;
 use crate::aws::role::Role;
 use crate::aws::sigv4::{DATE, Request, SECURITY_TOKEN, Scope, Signer};
 use crate::credential::{AwsKeys, Secret};
@@ -173,11 +172,10 @@ pub(super) fn assume(sts: &Sts, role: &Role, with: Obtained, now: Duration) -> S
 
 /// Signs a call as the SDKs do: its type, its host and what belongs to the signature.
 fn sign(call: &mut Call, sts: &Sts, keys: &AwsKeys, now: Duration) -> Option<()> {
-    let host = signed_form(&sts.endpoint.authority);
     let request = Request {
         method: call.method.as_bytes(),
         path: sts.endpoint.path.as_bytes(),
-        host: &host,
+        host: &sts.endpoint.authority,
         headers: &[("content-type", FORM.as_bytes())],
         body: &Sha256::digest(&call.body).into(),
     };
