@@ -329,8 +329,15 @@ fn object_type(place: &[Step]) -> String {
 }
 
 /// Objects whose keys are the user's.
-const USERS_KEYS: [&str; 6] =
-    ["backend.names", "backend.hosts", "egress.clusters", "policies", "stringData", "data"];
+const USERS_KEYS: [&str; 7] = [
+    "backend.names",
+    "backend.hosts",
+    "egress.clusters",
+    "policies",
+    "policies.default/aws-file.assumeRole.tags",
+    "stringData",
+    "data",
+];
 
 #[test]
 fn a_misspelt_word_is_an_error_at_its_field() {

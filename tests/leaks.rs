@@ -4,14 +4,20 @@
 #![cfg(test)]
 
 mod common;
+#[path = "workers/store.rs"]
+#[allow(dead_code, reason = "each test uses a part")]
+mod store;
 
 use aigw_auth::aws::sigv4::EMPTY_BODY;
-use aigw_auth::engine::{Attempt, Decision, Filter, Place, Refusal, decide};
+use aigw_auth::cache::Now;
+use aigw_auth::engine::{Attempt, Decision, Effect, Filter, Place, Plan, Refresh, Refusal, decide};
 use aigw_auth::inject::{Earlier, Mutation};
 use aigw_auth::policy::{Variable, parse};
+use aigw_auth::source::{Answer, Call, Reply, Target};
 use common::check;
 use serde_json::{Value, json};
 use std::time::Duration;
+use store::Data;
 
 /// Part of every secret below, in clear and in the forms in which it could come back.
 const MARKER: &str = "s3cr3t_marker";
@@ -249,4 +255,150 @@ fn check_prints_no_secret_of_a_file_that_is_neither_json_nor_yaml() {
         assert!(!shows_secret(&output) && !shows_secret(&errors), "{errors}");
         assert!(errors.contains(name), "{errors}");
     }
+}
+
+/// What a platform gives, and the policy that uses it.
+fn platforms() -> Vec<(Value, Vec<(&'static str, &'static str)>)> {
+    let aws = |settings: Value| {
+        let policies = json!({"default/p": settings});
+        json!({"resources": [signed("p", json!({"region": "us-east-1"}))], "policies": policies})
+    };
+    let azure = |settings: Value| {
+        let mut policy = policy("p", "AzureCredentials", "azureCredentials");
+        policy["spec"]["azureCredentials"] = json!({"clientID": "c", "tenantID": "t"});
+        json!({"resources": [policy], "policies": {"default/p": settings}})
+    };
+    let role = "arn:aws:iam::123456789012:role/r";
+    let assume = json!({"assumeRole": {"roleArn": role}});
+    let full = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/v1/credentials");
+    vec![
+        (aws(json!({})), vec![("AWS_BEARER_TOKEN_BEDROCK", MARKER)]),
+        (
+            aws(assume.clone()),
+            vec![
+                ("AWS_ACCESS_KEY_ID", MARKER),
+                ("AWS_SECRET_ACCESS_KEY", MARKER),
+                ("AWS_SESSION_TOKEN", MARKER),
+            ],
+        ),
+        (aws(assume.clone()), vec![full, ("AWS_CONTAINER_AUTHORIZATION_TOKEN", MARKER)]),
+        (aws(json!({})), vec![full, ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/pod")]),
+        (aws(assume), vec![("AWS_SHARED_CREDENTIALS_FILE", "/aws")]),
+        (aws(json!({})), vec![("AWS_ROLE_ARN", role), ("AWS_WEB_IDENTITY_TOKEN_FILE", "/jwt")]),
+        (aws(json!({})), vec![]),
+        (
+            azure(json!({"azureIdentity": "WorkloadIdentity"})),
+            vec![("AZURE_FEDERATED_TOKEN_FILE", "/jwt")],
+        ),
+        (
+            azure(json!({"azureIdentity": "ManagedIdentity"})),
+            vec![("IDENTITY_ENDPOINT", "http://127.0.0.1:1/t"), ("IDENTITY_HEADER", MARKER)],
+        ),
+        (azure(json!({"azureIdentity": "ManagedIdentity"})), vec![]),
+    ]
+}
+
+/// What is in a place of the platform: secrets, and where they belong other things.
+fn secret_answer(call: &Call) -> String {
+    let keys = json!({"AccessKeyId": MARKER, "SecretAccessKey": MARKER, "Token": MARKER,
+        "SessionToken": MARKER, "access_token": MARKER});
+    let of_sts = |action: &str| {
+        let result = json!({"Credentials": keys});
+        json!({format!("{action}Response"): {format!("{action}Result"): result}}).to_string()
+    };
+    match (call.step, &call.target) {
+        (_, Target::File(path)) if path == "/aws" => {
+            format!("[default]\naws_access_key_id = {MARKER}\naws_secret_access_key = {MARKER}\n")
+        }
+        ("file" | "instance metadata token", _) => MARKER.to_owned(),
+        ("instance metadata role", _) => "role".to_owned(),
+        ("sts assume role", _) => of_sts("AssumeRole"),
+        ("sts web identity", _) => of_sts("AssumeRoleWithWebIdentity"),
+        _ => keys.to_string(),
+    }
+}
+
+/// What can be printed of an exchange whose call number `bad` is answered by something else.
+fn printed(plan: Plan, bad: Option<usize>) -> (String, usize) {
+    let mut refresh = Refresh::new(plan, 1);
+    let data = Data::default();
+    let now = Now { steady: Duration::from_secs(1), wall: Duration::from_secs(1_800_000_000) };
+    let mut printed = format!("{refresh:?}");
+    let mut effects = refresh.tick(&data, now);
+    effects.extend(refresh.probed(true, &data, now));
+    let mut calls = 0;
+    while let Some(effect) = effects.pop() {
+        printed.push_str(&format!("{effect:?} {effect:#?} {refresh:?}"));
+        let Effect::Call(number, call) = effect else { continue };
+        let text = secret_answer(&call);
+        let wrong = format!("{{\"Error\": {{\"Code\": \"{MARKER}\"}}, \"error\": \"{MARKER}\"}}");
+        let (status, text) = if bad == Some(calls) { (400, wrong) } else { (200, text) };
+        calls += 1;
+        let answer = Answer { status, headers: &[], body: text.as_bytes() };
+        effects.extend(refresh.reply(number, &Reply::Answer(answer), &data, now));
+        effects.extend(refresh.tick(&data, now));
+    }
+    if bad.is_none() {
+        let ready = refresh.ready(0, now.wall);
+        assert!(ready.is_some(), "{printed}");
+        printed.push_str(&format!("{ready:?}"));
+    }
+    (printed, calls)
+}
+
+#[test]
+fn nothing_that_a_platform_gives_is_in_what_can_be_printed() {
+    let mut exchanges = 0;
+    for (configuration, variables) in platforms() {
+        let mut configuration = configuration;
+        configuration["egress"] = json!({"cluster": "egress"});
+        configuration["files"] = json!({"cluster": "files"});
+        let environment = |name: &str| match variables.iter().find(|(other, _)| *other == name) {
+            Some((_, value)) => Variable::Set((*value).to_owned()),
+            None => Variable::Unset,
+        };
+        let filter = || {
+            let loaded = parse(configuration.to_string().as_bytes(), &environment).unwrap();
+            assert!(!shows_secret(&format!("{loaded:?} {loaded:#?}")));
+            Filter::new(loaded.config).unwrap()
+        };
+        let (filter_only, plan) = filter();
+        assert!(!shows_secret(&format!("{filter_only:?} {plan:?}")));
+        if plan.is_empty() {
+            continue;
+        }
+        let (text, calls) = printed(plan, None);
+        assert!(!shows_secret(&text), "{text}");
+        for bad in 0..calls {
+            let (text, _) = printed(filter().1, Some(bad));
+            assert!(!shows_secret(&text), "{text}");
+            exchanges += 1;
+        }
+    }
+    assert!(exchanges >= 15, "{exchanges}");
+}
+
+#[test]
+fn no_error_of_an_environment_that_is_broken_anywhere_shows_a_secret() {
+    let mut refused = 0;
+    for (configuration, variables) in platforms() {
+        for (broken, _) in &variables {
+            for value in [format!("{MARKER}\n{MARKER}"), format!("{MARKER}://\\{MARKER}")] {
+                let environment = |name: &str| match variables.iter().find(|(n, _)| *n == name) {
+                    Some((name, _)) if name == broken => Variable::Set(value.clone()),
+                    Some((_, value)) => Variable::Set((*value).to_owned()),
+                    None => Variable::Unset,
+                };
+                let mut configuration = configuration.clone();
+                configuration["egress"] = json!({"cluster": "egress"});
+                configuration["files"] = json!({"cluster": "files"});
+                let result = parse(configuration.to_string().as_bytes(), &environment);
+                for problem in result.err().unwrap_or_default() {
+                    refused += 1;
+                    assert!(!shows_secret(&format!("{problem} {problem:?}")), "{problem}");
+                }
+            }
+        }
+    }
+    assert!(refused >= 20, "{refused}");
 }

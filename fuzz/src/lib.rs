@@ -12,8 +12,10 @@ pub mod replies;
 pub mod signature;
 pub mod structpb;
 
+mod bodies;
 #[path = "../../tests/common/contract.rs"]
 mod contract;
+mod exchanges;
 mod judge;
 #[path = "../../tests/common/protobuf.rs"]
 mod protobuf;
