@@ -60,7 +60,8 @@ impl Source for GoogleToken {
     fn start(&self, inputs: &Inputs<'_>, now: Duration) -> Step {
         match self {
             Self::Secret(input, limits) => match input.require(inputs, FILE) {
-                Ok(text) => of_file(&text, limits, &input.id, now),
+                // Behind the name of a Secret stands where it is, if that is elsewhere.
+                Ok(text) => of_file(&text, limits, input.id.trim_end(), now),
                 Err(failure) => Step::Failed(failure),
             },
             Self::File(path, limits) => {

@@ -3,8 +3,9 @@
 use crate::asker::Asker;
 use crate::calls::changed;
 use crate::cases::source_of;
-use crate::{folder, read};
-use aigw_auth::source::Fingerprint;
+use crate::google;
+use crate::{NOW, folder, read};
+use aigw_auth::source::{Fingerprint, Step};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -255,4 +256,77 @@ fn sources_of_the_platform_need_what_their_client_needs_and_nothing_else() {
     let token = changed(&nothing[0], &json!({"token": oidc}));
     assert_eq!(needs(&token), [0, 1]);
     assert_eq!(needs(&changed(&nothing[1], &json!({"keys": token}))), [0, 1]);
+}
+
+#[test]
+fn whatever_makes_a_token_of_google_another_makes_another_fingerprint() {
+    let [key, federation, metadata] =
+        ["key", "federation", "metadata"].map(|name| google::source(&format!("{name}.json")));
+    let path = json!({"kind": "google", "from": "path", "path": "/a"});
+    let acting = |change: Value| {
+        let usual = json!({"endpoint": "https://a.example/", "delegates": [], "lifetime": 3600});
+        changed(&federation, &json!({"impersonation": changed(&usual, &change)}))
+    };
+    let subject = |change: Value| {
+        changed(&federation, &json!({"subject": changed(&federation["subject"], &change)}))
+    };
+    let mut sources = vec![
+        changed(&key, &json!({"file": "{}"})),
+        changed(&key, &json!({"file": "{\"type\": \"service_account\"}"})),
+        federation.clone(),
+        changed(&federation, &json!({"tokenUrl": "https://sts.example/"})),
+        changed(&federation, &json!({"audience": "//other"})),
+        changed(&federation, &json!({"subject": {"tokenFile": "/t"}})),
+        changed(&federation, &json!({"subject": {"tokenFile": "/u"}})),
+        subject(json!({"clientSecret": "other"})),
+        subject(json!({"scopes": ["b"]})),
+        acting(json!({})),
+        acting(json!({"endpoint": "https://b.example/"})),
+        acting(json!({"delegates": ["a"]})),
+        acting(json!({"delegates": ["a", "b"]})),
+        acting(json!({"delegates": ["b", "a"]})),
+        acting(json!({"delegates": ["ab"]})),
+        acting(json!({"lifetime": 3601})),
+        metadata.clone(),
+        changed(&metadata, &json!({"root": "http://127.0.0.1:8080/"})),
+        changed(&path, &json!({"path": "/b"})),
+    ];
+    for source in [&key, &changed(&key, &json!({"mounted": "/a"})), &path] {
+        sources.extend(
+            [
+                json!({}),
+                json!({"mountPath": "/a"}),
+                json!({"mountPath": "/b"}),
+                json!({"plaintextHosts": ["/a"]}),
+                json!({"plaintextHosts": ["/b"]}),
+                json!({"plaintextHosts": ["/a", "/b"]}),
+                json!({"plaintextHosts": ["/b"], "mountPath": "/a"}),
+            ]
+            .map(|limits| changed(source, &limits)),
+        );
+    }
+    verify_all_differ(&sources);
+}
+
+#[test]
+fn a_token_of_google_needs_its_file_or_what_proves_who_asks() {
+    let [key, user, federation, metadata] = ["key", "user", "federation", "metadata"]
+        .map(|name| google::source(&format!("{name}.json")));
+    let needs = |source: &Value| Asker::new(source).source.needs();
+    let path = json!({"kind": "google", "from": "path", "path": "/a"});
+    for source in [&key, &user, &federation, &metadata, &path] {
+        assert_eq!(needs(source), [0; 0], "{source}");
+    }
+    assert_eq!(needs(&changed(&key, &json!({"mounted": "/a"}))), [0]);
+    let secret = changed(&federation["subject"], &json!({"clientSecret": {"obtained": "x"}}));
+    assert_eq!(needs(&changed(&federation, &json!({"subject": secret}))), [1]);
+    // Whoever asks too early is told so.
+    let mounted = changed(&key, &json!({"mounted": "/a"}));
+    let asker = Asker::new(&mounted);
+    let Step::Failed(failure) = asker.source.start(&|_| None, NOW) else { panic!() };
+    assert_eq!(
+        failure.to_string(),
+        "google credentials file failed: malformed: Secret default/g, key service_account.json /a \
+         is not there"
+    );
 }
