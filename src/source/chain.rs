@@ -44,9 +44,10 @@ impl Source for AwsChain {
 
     fn fingerprint(&self, print: &mut Fingerprint) {
         print.text("default chain");
-        sts_and_role(&self.sts, &Role::new("", &self.session_name), print);
         match &self.chain.profile {
             Some(Profile { path, name, named }) => {
+                // Only a profile may assume roles that are not known yet.
+                sts_and_role(&self.sts, &Role::new("", &self.session_name), print);
                 print.text("file").text(path).text(name).text(if *named { "named" } else { "" });
             }
             None => _ = print.text("no file"),

@@ -114,7 +114,7 @@ fn role(section: &Section<'_>, session_name: &str) -> Result<Role, String> {
         return Err("has mfa_serial, which only a person can answer".to_owned());
     }
     let part = |name: &str, good: fn(&str) -> bool| match filled(section, name) {
-        Some(text) if !good(text) => Err(format!("has a {name} that STS does not take")),
+        Some(text) if !good(text) => Err(format!("has {name} in a form that STS does not take")),
         text => Ok(text),
     };
     let arn = part("role_arn", is_arn)?.unwrap_or_default();

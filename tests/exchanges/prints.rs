@@ -210,7 +210,8 @@ fn whatever_makes_keys_of_the_platform_others_makes_another_fingerprint() {
             json!({}),
             json!({"AWS_EC2_METADATA_V1_DISABLED": "true"}),
             json!({"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://a.example"}),
-            json!({"AWS_STS_REGIONAL_ENDPOINTS": "legacy"}),
+            json!({file: "/a", "AWS_STS_REGIONAL_ENDPOINTS": "legacy"}),
+            json!({token: "/t", role: "r", "AWS_STS_REGIONAL_ENDPOINTS": "legacy"}),
             json!({file: "/a"}),
             json!({file: "/b"}),
             json!({file: "/a", "AWS_PROFILE": "b"}),
@@ -236,6 +237,11 @@ fn whatever_makes_keys_of_the_platform_others_makes_another_fingerprint() {
         .map(|environment| json!({"kind": "chain", "environment": environment, "own": null})),
     );
     verify_all_differ(&sources);
+    // Who asks no STS shares what the machine gives, whatever STS would be asked.
+    let chain = |environment: Value| {
+        print(&Asker::new(&json!({"kind": "chain", "environment": environment, "own": null})))
+    };
+    assert_eq!(chain(json!({"AWS_STS_REGIONAL_ENDPOINTS": "legacy"})), chain(json!({})));
 }
 
 #[test]
