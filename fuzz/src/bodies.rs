@@ -1,6 +1,7 @@
 //! Bodies of answers that get an exchange further, or nearly.
 
 use super::exchanges::ISSUER;
+use super::google;
 use super::source::Source as Bytes;
 
 const NAMES: [&str; 10] = [
@@ -101,7 +102,8 @@ pub(crate) fn body(source: &mut Bytes<'_>) -> Vec<u8> {
     // Bodies that were found when there were only those of tokens mean the same for ever.
     let kind = match source.byte() {
         byte @ 0..192 => byte % 16,
-        byte => 16 + byte % 8,
+        byte @ 192..224 => 16 + byte % 8,
+        _ => return google::body(source),
     };
     match kind {
         0..3 | 23 => return source.bytes().to_vec(),

@@ -1,5 +1,6 @@
 //! An exchange of every kind, with secrets that can be told apart from everything else.
 
+use super::google;
 use super::source::Source as Bytes;
 use aigw_auth::aws::role::Role;
 use aigw_auth::credential::{AwsKeys, Secret};
@@ -23,7 +24,7 @@ pub(crate) fn secret(name: &str) -> Secret {
     Secret::line(&format!("{name}-{MARKER}")).unwrap()
 }
 
-fn given(id: &str) -> Input {
+pub(crate) fn given(id: &str) -> Input {
     Input { id: id.to_owned(), value: InputValue::Given(secret(id)) }
 }
 
@@ -36,18 +37,10 @@ pub(crate) fn exchange(source: &mut Bytes<'_>) -> Box<dyn Source> {
     // Inputs that were found when there were seven kinds mean the same for ever.
     let kind = match source.byte() {
         byte @ 0..192 => usize::from(byte % 7),
-        byte => usize::from(7 + (byte - 192) % 9),
+        byte @ 192..224 => usize::from(7 + (byte - 192) % 9),
+        _ => return google::exchange(source),
     };
-    let oidc = Oidc {
-        issuer: ISSUER.to_owned(),
-        token_endpoint: kind.is_multiple_of(2).then(|| endpoint("https://login.example/token")),
-        client_id: given("id"),
-        client_secret: Input { id: "secret".to_owned(), value: InputValue::Obtained(0) },
-        scopes: vec!["a b".to_owned(), "c".to_owned()],
-        resources: vec!["urn:d".to_owned()],
-        audience: Some("e".to_owned()),
-        plaintext_hosts: vec![PLAINTEXT.to_owned()],
-    };
+    let oidc = oidc(kind.is_multiple_of(2), given("id"));
     let entra = |proof| {
         let token_endpoint = endpoint("https://entra.example/tenant/oauth2/v2.0/token");
         let (client_id, scope) = ("app".to_owned(), "f/.default".to_owned());
@@ -70,6 +63,20 @@ pub(crate) fn exchange(source: &mut Bytes<'_>) -> Box<dyn Source> {
         11 => Box::new(instance(source)),
         12 | 13 => Box::new(chain(source)),
         _ => Box::new(managed_identity(kind == 14)),
+    }
+}
+
+/// An identity provider, whose token endpoint is known or has to be asked for.
+pub(crate) fn oidc(is_known: bool, client_id: Input) -> Oidc {
+    Oidc {
+        issuer: ISSUER.to_owned(),
+        token_endpoint: is_known.then(|| endpoint("https://login.example/token")),
+        client_id,
+        client_secret: Input { id: "secret".to_owned(), value: InputValue::Obtained(0) },
+        scopes: vec!["a b".to_owned(), "c".to_owned()],
+        resources: vec!["urn:d".to_owned()],
+        audience: Some("e".to_owned()),
+        plaintext_hosts: vec![PLAINTEXT.to_owned()],
     }
 }
 

@@ -16,6 +16,7 @@ mod bodies;
 #[path = "../../tests/common/contract.rs"]
 mod contract;
 mod exchanges;
+mod google;
 mod judge;
 #[path = "../../tests/common/protobuf.rs"]
 mod protobuf;

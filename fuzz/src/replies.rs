@@ -2,6 +2,7 @@
 
 use super::bodies::body;
 use super::exchanges::{MARKER, PLAINTEXT, exchange, secret};
+use super::google::KEY_MARKER;
 use super::source::Source as Bytes;
 use aigw_auth::credential::{AwsKeys, Secret};
 use aigw_auth::policy::Scheme;
@@ -34,10 +35,13 @@ pub fn run(bytes: &[u8]) {
     let mut now = START;
     let mut at = asked.start(&|_| Some(secret("input")), now);
     let mut bodies = Vec::new();
+    // Whether whoever was asked last was told a secret.
+    let mut told = false;
     for calls in 0.. {
         let Step::Call(call, next) = at else { break };
         assert!(calls < MOST);
         verify_call(&call);
+        told = is_told(&call);
         now += Duration::from_secs(u64::from(source.byte()));
         let body = body(&mut source);
         let headers = headers(&mut source);
@@ -80,24 +84,50 @@ pub fn run(bytes: &[u8]) {
                 }
             }
         }
-        Step::Failed(failure) => verify_failure(&failure, &bodies, knows_secret),
+        Step::Failed(failure) => {
+            let of_google = failure.step.starts_with("google");
+            verify_failure(&failure, &bodies, if of_google { told } else { knows_secret });
+        }
     }
 }
 
 fn headers(source: &mut Bytes<'_>) -> Vec<(String, Vec<u8>)> {
     let one = |source: &mut Bytes<'_>| (source.pick(&HEADERS).to_owned(), source.bytes().to_vec());
-    (0..source.below(3)).map(|_| one(source)).collect()
+    let count = source.byte();
+    let mut headers: Vec<_> = (0..count % 3).map(|_| one(source)).collect();
+    if count >= 224 {
+        headers.push(("metadata-flavor".to_owned(), b"Google".to_vec()));
+    }
+    headers
+}
+
+/// Whether a call tells a secret that an error could tell again.
+fn is_told(call: &Call) -> bool {
+    let tells = |(name, value): &(_, String)| {
+        *name == "authorization" && (value.starts_with("Basic ") || value.contains(MARKER))
+    };
+    String::from_utf8_lossy(&call.body).contains(MARKER) || call.headers.iter().any(tells)
 }
 
 /// A secret goes to where the policy says, or where the issuer's document may say: to the services of the machine
 /// what they gave, and nothing else.
 fn verify_call(call: &Call) {
     verify_print(&format!("{call:?}"), &[]);
+    if let Target::Signer(key) = &call.target {
+        assert!(key.expose().contains("-----BEGIN ") && call.headers.is_empty());
+        assert_eq!(call.body.split(|b| *b == b'.').count(), 2);
+        return;
+    }
     assert!(["GET", "POST", "PUT"].contains(&call.method));
     let sends = call.headers.iter().any(|(name, _)| *name == "authorization");
     let sends = sends || !call.body.is_empty();
     match &call.target {
-        Target::File(path) => assert!(path.starts_with('/') && !sends),
+        Target::File(path) => {
+            assert!(path.starts_with('/') && !path.contains("..") && !sends);
+            let of_operator = ["/a/b/c", "/tokens/"].iter().any(|from| path.starts_with(from));
+            let folders = ["/secrets/", "/var/run/secrets/"];
+            assert!(of_operator || folders.iter().any(|from| path.starts_with(from)), "{path}");
+        }
         Target::Signer(_) => unreachable!(),
         Target::Url(endpoint) => {
             let of_machine = endpoint.is_metadata() || endpoint.host() == "127.0.0.1";
@@ -112,14 +142,23 @@ fn verify_call(call: &Call) {
                     "169.254.169.254/latest/meta-data/iam/security-credentials/",
                     "169.254.169.254/metadata/identity?api-version=2018-02-01",
                     "127.0.0.1:41741/msi/token?api-version=2019-08-01",
+                    "metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/\
+                     token?scopes=",
                 ];
                 let place = format!("{}{}", endpoint.authority, endpoint.path);
                 assert!(known.iter().any(|known| place.starts_with(known)), "{place}");
                 assert!(!place.contains(MARKER) && !place.contains(".."), "{place}");
+            } else if call.step == "google subject token" {
+                assert!(call.body.is_empty() && call.method == "GET");
             } else {
                 assert_eq!(call.method == "POST", sends);
             }
         }
+    }
+    if call.step == "google subject token" {
+        // Its headers are those of the file, but for a few.
+        assert!(!call.headers.iter().any(|(name, _)| ["host", ":path"].contains(&name.as_ref())));
+        return;
     }
     // Headers that hold secrets.
     let may =
@@ -138,7 +177,8 @@ fn verify_failure(failure: &Failure, bodies: &[Vec<u8>], knows_secret: bool) {
         verify_print(&format!("{failure} {failure:?}"), bodies);
     }
     assert!(failure.retry_after.is_none_or(|wait| wait <= DAY));
-    assert!(!failure.lasting || failure.reason == Reason::Denied);
+    let by_itself = ["google credentials file", "assertion signature"].contains(&failure.step);
+    assert!(!failure.lasting || failure.reason == Reason::Denied || by_itself);
     if let Some(code) = &failure.code {
         let of_entra = code.strip_prefix("AADSTS").is_some_and(|number| {
             (1..=10).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit())
@@ -147,14 +187,16 @@ fn verify_failure(failure: &Failure, bodies: &[Vec<u8>], knows_secret: bool) {
             && code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
         let of_aws = (1..=LONGEST_OF_AWS).contains(&code.len())
             && code.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.');
-        assert!(of_entra || of_oauth || of_aws, "{code}");
+        let of_google = (1..=LONGEST).contains(&code.len())
+            && code.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+        assert!(of_entra || of_oauth || of_aws || of_google, "{code}");
         assert!(!knows_secret || !MARKER.contains(code.as_str()), "{code}");
     }
 }
 
 /// Nothing that can be printed has a secret, or a piece of a body that is longer than a code.
 fn verify_print(printed: &str, bodies: &[Vec<u8>]) {
-    assert!(!printed.contains(MARKER), "{printed}");
+    assert!(!printed.contains(MARKER) && !printed.contains(KEY_MARKER), "{printed}");
     for body in bodies {
         for piece in body.windows(LONGEST_OF_AWS + 1) {
             let piece = std::str::from_utf8(piece);

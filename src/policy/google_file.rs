@@ -12,7 +12,6 @@ use base64::engine::general_purpose::STANDARD;
 /// The universe of everybody but a few.
 const GOOGLE: &str = "googleapis.com";
 const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
-const STS: &str = "https://sts.googleapis.com/v1/token";
 /// Where the platform puts tokens, beside the folder of mounted secrets.
 const PLATFORM_FOLDER: &str = "/var/run/secrets";
 /// `rsaEncryption` (RFC 8017 appendix A.1), as DER writes it.
@@ -228,7 +227,8 @@ fn authorized_user(tree: &Tree) -> Result<AuthorizedUser, String> {
 
 fn external_account(tree: &Tree, limits: &FileLimits) -> Result<ExternalAccount, String> {
     let universe = universe(tree)?;
-    let token_url = optional(tree, "token_url")?.unwrap_or(STS);
+    let own = format!("https://sts.{universe}/v1/token");
+    let token_url = optional(tree, "token_url")?.unwrap_or(&own);
     let client = match optional(tree, "client_id")? {
         Some(id) => Some((id.to_owned(), secret(tree, "client_secret")?)),
         None => None,

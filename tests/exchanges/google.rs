@@ -49,7 +49,7 @@ fn files_that_cannot_work_are_refused_without_a_word_of_them() {
     let rows = table("refused.json");
     let (bases, rows) = rows.split_first().unwrap();
     let bases = &bases["base"];
-    assert_eq!(rows.len(), 182);
+    assert_eq!(rows.len(), 183);
     for base in bases.as_object().unwrap().values() {
         let limits = limits(&json!({"mountPath": "/secrets"}));
         assert!(read_google_file(&base.to_string(), &limits).is_ok(), "{base}");
