@@ -114,6 +114,8 @@ class TokenServer(Upstream):
         """What was wrong with requests."""
         self._socket.close()
         self._socket = kept_port()
+        # From now on: who connects before the thread runs is not refused.
+        self._socket.listen(512)
         self.port = self._socket.getsockname()[1]
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
