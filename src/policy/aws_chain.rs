@@ -141,6 +141,8 @@ const METADATA_MODE: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE";
 const ECS: &str = "http://169.254.170.2";
 /// Where the SDKs send what authorizes to, without TLS, beside loopback.
 const CONTAINER_HOSTS: [&str; 3] = ["169.254.170.2", "169.254.170.23", "[fd00:ec2::23]"];
+const NOT_OF_A_CONTAINER: &str = "must be https: http is for loopback, for the container services' own \
+     addresses and for the hosts in egress.plaintextHosts";
 const INSTANCE: &str = "http://169.254.169.254";
 const INSTANCE_IPV6: &str = "http://[fd00:ec2::254]";
 
@@ -260,7 +262,10 @@ fn container(variables: &Variables<'_>) -> Result<Option<Container>, String> {
         }
         (None, None) => return Ok(None),
     };
-    let endpoint = endpoint.map_err(|error| format!("{name} {error}"))?;
+    let endpoint = endpoint.map_err(|error| match error {
+        EndpointError::Plaintext => format!("{name} {NOT_OF_A_CONTAINER}"),
+        error => format!("{name} {error}"),
+    })?;
     let authorization = match (variables.path(AUTHORIZATION_FILE)?, variables.get(AUTHORIZATION)) {
         (Some(path), _) => Authorization::File(path),
         (None, Some(text)) => Authorization::Given(
